@@ -1,0 +1,3 @@
+//! demos
+
+fn main() {}

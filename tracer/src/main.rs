@@ -1,0 +1,3 @@
+//! eptrace.
+
+fn main() {}
