@@ -1,2 +1,28 @@
+//! What the probes (`tracer-ebpf`) and the collector (`tracer`) agree on: the records of the ring buffer, the
+//! configuration that is set before loading, and the reasons for which a record can be lost.
+//!
+//! Everything is `#[repr(C)]`, integers only, with explicit padding, and its size and alignment are asserted at compile time.
+//! Records begin with a [`Header`]. Kind numbers are never reused.
 #![no_std]
-//! Shared by both sides.
+
+mod config;
+pub mod events;
+mod header;
+mod loss;
+
+pub use config::{Config, Layout, MAX_BYTES_OF_EPITEM, OFFSET_UNKNOWN};
+pub use header::{Header, Kind};
+pub use loss::{Hook, LOSS_SLOTS, Miss};
+
+/// The version of everything in this crate. The probes' ring buffer map carries it in its name
+/// ([`EVENTS_MAP`]), so that a collector cannot read an object of another version.
+pub const ABI: u32 = 1;
+
+/// The name of the ring buffer map; ends in [`ABI`].
+pub const EVENTS_MAP: &str = "EVENTS_V1";
+
+/// Bytes of a task's name in the kernel (`TASK_COMM_LEN`, include/linux/sched.h, 5.10 to 7.3).
+pub const COMM_LEN: usize = 16;
+
+/// Events of one `epoll_wait` that the probes copy from the user's array; the number returned is always exact.
+pub const MAX_RETURNED: u32 = 64;

@@ -1,1 +1,6 @@
-//! eptrace library.
+//! eptrace shows what epoll really does inside a live Linux kernel.
+//!
+//! Data flows one way: probes → `decode` → [`event`] → `model` → `analysis` → `output`; see ARCHITECTURE.md.
+
+pub mod event;
+pub mod source;

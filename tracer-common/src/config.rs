@@ -1,0 +1,178 @@
+//! What user space tells the probes before they are loaded: read-only globals, which the verifier folds into constants.
+
+/// An offset of a field that this kernel's BTF does not have.
+pub const OFFSET_UNKNOWN: u32 = u32::MAX;
+
+/// The most bytes of an epitem that a probe reads at once. `sizeof(struct epitem)` is 128 on 5.10, 120 from 6.1 on.
+pub const MAX_BYTES_OF_EPITEM: usize = 128;
+
+/// Byte offsets of the kernel's fields, from the running kernel's BTF; [`OFFSET_UNKNOWN`] where there is no such field.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(C)]
+pub struct Layout {
+    /// Bytes of `struct epitem` to read so that all fields below are covered; at most [`MAX_BYTES_OF_EPITEM`].
+    pub epitem_bytes: u32,
+    /// `epitem.rdllink`
+    pub epitem_rdllink: u32,
+    /// `epitem.ovflist_next`, before 6.12.100 and 7.1 `epitem.next`
+    pub epitem_ovflist_next: u32,
+    /// `epitem.ffd.file`
+    pub epitem_file: u32,
+    /// `epitem.ffd.fd`
+    pub epitem_fd: u32,
+    /// `epitem.ep`
+    pub epitem_ep: u32,
+    /// `epitem.event.events`
+    pub epitem_events: u32,
+    /// `epitem.event.data`
+    pub epitem_data: u32,
+    /// `eventpoll.rdllist`
+    pub ep_rdllist: u32,
+    /// `eventpoll.ovflist`
+    pub ep_ovflist: u32,
+    /// `ep_pqueue.epi`
+    pub ep_pqueue_epi: u32,
+    /// `eppoll_entry.wait`
+    pub pwq_wait: u32,
+    /// `eppoll_entry.base`
+    pub pwq_base: u32,
+    /// `eppoll_entry.whead`
+    pub pwq_whead: u32,
+    /// `wait_queue_entry.flags`
+    pub wait_flags: u32,
+    /// `wait_queue_entry.private`
+    pub wait_private: u32,
+    /// `wait_queue_entry.entry`
+    pub wait_entry: u32,
+    /// `wait_queue_head.head`
+    pub whead_head: u32,
+    /// `task_struct.files`
+    pub task_files: u32,
+    /// `task_struct.tgid`
+    pub task_tgid: u32,
+    /// `task_struct.pid`
+    pub task_pid: u32,
+    /// `task_struct.comm`
+    pub task_comm: u32,
+    /// `files_struct.fdt`
+    pub files_fdt: u32,
+    /// `fdtable.max_fds`
+    pub fdt_max_fds: u32,
+    /// `fdtable.fd`
+    pub fdt_fd: u32,
+    /// `file.private_data`
+    pub file_private_data: u32,
+    /// `file.f_op`
+    pub file_f_op: u32,
+    /// `file.f_inode`
+    pub file_f_inode: u32,
+    /// `inode.i_ino`
+    pub inode_i_ino: u32,
+    /// `socket.type`
+    pub socket_type: u32,
+    /// `socket.sk`
+    pub socket_sk: u32,
+    /// `sock_common.skc_family`
+    pub skc_family: u32,
+    /// `sock_common.skc_state`
+    pub skc_state: u32,
+    /// `sock_common.skc_num`, host byte order
+    pub skc_num: u32,
+    /// `sock_common.skc_dport`, network byte order
+    pub skc_dport: u32,
+    /// `sock_common.skc_rcv_saddr`
+    pub skc_rcv_saddr: u32,
+    /// `sock_common.skc_daddr`
+    pub skc_daddr: u32,
+    /// `sock_common.skc_v6_rcv_saddr`
+    pub skc_v6_rcv_saddr: u32,
+    /// `sock_common.skc_v6_daddr`
+    pub skc_v6_daddr: u32,
+    /// Keeps the size a multiple of eight.
+    pub pad: u32,
+}
+
+impl Layout {
+    /// Every field unknown.
+    pub const UNKNOWN: Self = Self {
+        epitem_bytes: OFFSET_UNKNOWN,
+        epitem_rdllink: OFFSET_UNKNOWN,
+        epitem_ovflist_next: OFFSET_UNKNOWN,
+        epitem_file: OFFSET_UNKNOWN,
+        epitem_fd: OFFSET_UNKNOWN,
+        epitem_ep: OFFSET_UNKNOWN,
+        epitem_events: OFFSET_UNKNOWN,
+        epitem_data: OFFSET_UNKNOWN,
+        ep_rdllist: OFFSET_UNKNOWN,
+        ep_ovflist: OFFSET_UNKNOWN,
+        ep_pqueue_epi: OFFSET_UNKNOWN,
+        pwq_wait: OFFSET_UNKNOWN,
+        pwq_base: OFFSET_UNKNOWN,
+        pwq_whead: OFFSET_UNKNOWN,
+        wait_flags: OFFSET_UNKNOWN,
+        wait_private: OFFSET_UNKNOWN,
+        wait_entry: OFFSET_UNKNOWN,
+        whead_head: OFFSET_UNKNOWN,
+        task_files: OFFSET_UNKNOWN,
+        task_tgid: OFFSET_UNKNOWN,
+        task_pid: OFFSET_UNKNOWN,
+        task_comm: OFFSET_UNKNOWN,
+        files_fdt: OFFSET_UNKNOWN,
+        fdt_max_fds: OFFSET_UNKNOWN,
+        fdt_fd: OFFSET_UNKNOWN,
+        file_private_data: OFFSET_UNKNOWN,
+        file_f_op: OFFSET_UNKNOWN,
+        file_f_inode: OFFSET_UNKNOWN,
+        inode_i_ino: OFFSET_UNKNOWN,
+        socket_type: OFFSET_UNKNOWN,
+        socket_sk: OFFSET_UNKNOWN,
+        skc_family: OFFSET_UNKNOWN,
+        skc_state: OFFSET_UNKNOWN,
+        skc_num: OFFSET_UNKNOWN,
+        skc_dport: OFFSET_UNKNOWN,
+        skc_rcv_saddr: OFFSET_UNKNOWN,
+        skc_daddr: OFFSET_UNKNOWN,
+        skc_v6_rcv_saddr: OFFSET_UNKNOWN,
+        skc_v6_daddr: OFFSET_UNKNOWN,
+        pad: 0,
+    };
+}
+
+/// What the probes must know before they run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(C)]
+pub struct Config {
+    /// The kernel's field offsets.
+    pub layout: Layout,
+    /// Address of `eventpoll_fops`, 0 where kallsyms does not show it.
+    pub eventpoll_fops: u64,
+    /// Address of `socket_file_ops`, 0 where kallsyms does not show it.
+    pub socket_fops: u64,
+    /// Bytes that may lie unread in the ring buffer before the collector is woken.
+    pub wake_bytes: u64,
+    /// The tracer's own thread group, which is never traced.
+    pub own_tgid: u32,
+    /// 1: every process is traced; 0: those in the filter map.
+    pub trace_all: u32,
+    /// 1: children of traced processes are traced too.
+    pub follow_forks: u32,
+    /// Bytes of `struct epoll_event` in user memory: 12 on x86-64 (packed), 16 elsewhere (uapi/linux/eventpoll.h, `EPOLL_PACKED`).
+    pub user_event_bytes: u32,
+}
+
+impl Config {
+    /// No field known, nothing traced.
+    pub const EMPTY: Self = Self {
+        layout: Layout::UNKNOWN,
+        eventpoll_fops: 0,
+        socket_fops: 0,
+        wake_bytes: 0,
+        own_tgid: 0,
+        trace_all: 0,
+        follow_forks: 1,
+        user_event_bytes: 12,
+    };
+}
+
+const _: () = assert!(size_of::<Layout>() == 40 * 4);
+const _: () = assert!(size_of::<Config>() == 40 * 4 + 3 * 8 + 4 * 4 && align_of::<Config>() == 8);

@@ -1,0 +1,82 @@
+//! `epoll_ctl` and what it installs.
+
+use crate::Header;
+
+/// [`Ctl::has_event`] of a call whose `epoll_event` was not given or could not be read.
+pub const NO_EVENT: u32 = 0;
+
+/// The end of one `do_epoll_ctl` (fs/eventpoll.c, 5.10 to 7.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(C)]
+pub struct Ctl {
+    /// The current task made the call.
+    pub header: Header,
+    /// Address of the eventpoll; 0 when `epfd` is not one.
+    pub ep: u64,
+    /// Address of the target's `struct file`; 0 when `fd` is not open.
+    pub file: u64,
+    /// `epoll_event.data`, valid when `has_event` is not [`NO_EVENT`].
+    pub data: u64,
+    /// The descriptor of the eventpoll.
+    pub epfd: i32,
+    /// 1 ADD, 2 DEL, 3 MOD (uapi/linux/eventpoll.h).
+    pub op: i32,
+    /// The target's descriptor.
+    pub fd: i32,
+    /// `epoll_event.events` as the program gave it, valid when `has_event` is not [`NO_EVENT`].
+    pub events: u32,
+    /// 0 or a negative errno.
+    pub ret: i32,
+    /// 1 when `events` and `data` are known.
+    pub has_event: u32,
+}
+
+/// A wait queue hook that an ADD installs: `ep_ptable_queue_proc(file, whead, pt)`, once per wait queue of the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(C)]
+pub struct Hooked {
+    /// The current task is inside `epoll_ctl`.
+    pub header: Header,
+    /// Address of the eventpoll.
+    pub ep: u64,
+    /// Address of the epitem.
+    pub epi: u64,
+    /// Address of the target's `struct file`.
+    pub file: u64,
+    /// Address of the wait queue head: the identity of the source.
+    pub whead: u64,
+    /// `epitem.event.data`
+    pub data: u64,
+    /// `epitem.event.events`, with `EPOLLERR` and `EPOLLHUP` added by the kernel.
+    pub events: u32,
+    /// The descriptor it was registered with.
+    pub fd: i32,
+}
+
+/// What a file is, told when it is registered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(C)]
+pub struct FileInfo {
+    /// The current task registered it.
+    pub header: Header,
+    /// Address of the `struct file`.
+    pub file: u64,
+    /// `file.f_op`: user space names the kind by the symbol at this address.
+    pub f_op: u64,
+    /// Inode number.
+    pub ino: u64,
+    /// Local address, network byte order; the first 4 bytes for `AF_INET`.
+    pub local: [u8; 16],
+    /// Remote address, likewise.
+    pub remote: [u8; 16],
+    /// Local port, host byte order.
+    pub local_port: u16,
+    /// Remote port, host byte order.
+    pub remote_port: u16,
+    /// `AF_*`, 0 when the file is not a socket.
+    pub family: u16,
+    /// `SOCK_*`
+    pub sock_type: u8,
+    /// `TCP_*` state: 10 is `TCP_LISTEN` (include/net/tcp_states.h).
+    pub state: u8,
+}

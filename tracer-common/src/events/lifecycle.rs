@@ -1,0 +1,73 @@
+//! Tasks, files and eventpolls that come and go.
+
+use crate::{COMM_LEN, Header};
+
+/// A traced process made a task (`sched_process_fork`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(C)]
+pub struct Fork {
+    /// The current task is the parent.
+    pub header: Header,
+    /// Thread group of the child: the parent's own when it is a thread.
+    pub child_tgid: u32,
+    /// The child.
+    pub child_tid: u32,
+    /// The child's name, that of its parent at first; not a string to trust.
+    pub comm: [u8; COMM_LEN],
+}
+
+/// A task's name: after exec, and when a task first waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(C)]
+pub struct TaskName {
+    /// The current task bears the name.
+    pub header: Header,
+    /// Padded with zero bytes; not a string to trust.
+    pub comm: [u8; COMM_LEN],
+}
+
+/// A task ended (`sched_process_exit`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(C)]
+pub struct TaskExit {
+    /// The current task ends.
+    pub header: Header,
+    /// Its last name; not a string to trust.
+    pub comm: [u8; COMM_LEN],
+}
+
+/// A watched file was closed for good (`eventpoll_release_file`): its items are gone from every eventpoll.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(C)]
+pub struct FileGone {
+    /// The current task dropped the last reference.
+    pub header: Header,
+    /// Address of the `struct file`.
+    pub file: u64,
+}
+
+/// An eventpoll was closed for good (`ep_eventpoll_release`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(C)]
+pub struct EventpollGone {
+    /// The current task dropped the last reference.
+    pub header: Header,
+    /// Address of the eventpoll.
+    pub ep: u64,
+}
+
+/// An eventpoll that a process under trace already had open when tracing began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(C)]
+pub struct EventpollSeen {
+    /// The current task is the tracer.
+    pub header: Header,
+    /// Address of the eventpoll.
+    pub ep: u64,
+    /// The process that has it open.
+    pub owner_tgid: u32,
+    /// The descriptor in that process.
+    pub epfd: i32,
+    /// Zero.
+    pub pad: u64,
+}

@@ -1,0 +1,64 @@
+//! The records, one module per probe topic.
+
+mod callback;
+mod ctl;
+mod lifecycle;
+mod scan;
+mod syscall;
+mod wait;
+mod wake;
+
+pub use callback::{Callback, callback_flags};
+pub use ctl::{Ctl, FileInfo, Hooked, NO_EVENT};
+pub use lifecycle::{EventpollGone, EventpollSeen, FileGone, Fork, TaskExit, TaskName};
+pub use scan::{DELIVERED_UNKNOWN, Scan, scan_flags};
+pub use syscall::Accept;
+pub use wait::{Returned, WaitEnter, WaitExit};
+pub use wake::{Wake, WakeCause};
+
+use crate::{Header, Kind};
+
+/// A record of the ring buffer: its kind, and the header it begins with.
+pub trait Record: Copy {
+    /// The kind that its header carries.
+    const KIND: Kind;
+}
+
+macro_rules! records {
+    ($($name:ident $bytes:literal),+ $(,)?) => {
+        $(
+            impl Record for $name {
+                const KIND: Kind = Kind::$name;
+            }
+            const _: () = assert!(size_of::<$name>() == $bytes && align_of::<$name>() == 8);
+            const _: () = assert!(core::mem::offset_of!($name, header) == 0 && size_of::<Header>() == 24);
+        )+
+
+        /// Bytes of a record of this kind.
+        #[must_use]
+        pub const fn record_bytes(kind: Kind) -> usize {
+            match kind {
+                $(Kind::$name => size_of::<$name>(),)+
+            }
+        }
+    };
+}
+
+records! {
+    Ctl 72,
+    Hooked 72,
+    Callback 104,
+    Wake 56,
+    WaitEnter 48,
+    WaitExit 48,
+    Returned 48,
+    Scan 40,
+    Accept 40,
+    Fork 48,
+    TaskName 40,
+    TaskExit 40,
+    FileGone 32,
+    EventpollGone 32,
+    FileInfo 88,
+    EventpollSeen 48,
+}

@@ -1,0 +1,53 @@
+//! `epoll_wait`, `epoll_pwait`, `epoll_pwait2`: from enter to exit.
+
+use crate::Header;
+
+/// The entry of one `do_epoll_wait(epfd, events, maxevents, timeout)` (fs/eventpoll.c, 5.10 to 7.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(C)]
+pub struct WaitEnter {
+    /// The current task waits.
+    pub header: Header,
+    /// Address of the eventpoll; 0 when `epfd` is not one.
+    pub ep: u64,
+    /// Nanoseconds, -1 without end. On 5.10 from milliseconds.
+    pub timeout_ns: i64,
+    /// The descriptor of the eventpoll.
+    pub epfd: i32,
+    /// Room in the caller's array, events.
+    pub maxevents: i32,
+}
+
+/// The end of a wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(C)]
+pub struct WaitExit {
+    /// The current task waited.
+    pub header: Header,
+    /// Address of the eventpoll; 0 when not known (the wait began before tracing).
+    pub ep: u64,
+    /// The descriptor of the eventpoll, -1 when not known.
+    pub epfd: i32,
+    /// Events returned, or a negative errno.
+    pub ret: i32,
+    /// How many [`Returned`] records follow, with this record's `ts_ns`, `cpu` and `tid`.
+    pub captured: u32,
+    /// Zero.
+    pub pad: u32,
+}
+
+/// One event that a wait returned, as it lies in the caller's array.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(C)]
+pub struct Returned {
+    /// As in the [`WaitExit`] before it.
+    pub header: Header,
+    /// Address of the eventpoll; 0 when not known.
+    pub ep: u64,
+    /// `epoll_event.data`
+    pub data: u64,
+    /// `epoll_event.events`
+    pub events: u32,
+    /// Its place in the array, from 0.
+    pub index: u32,
+}

@@ -1,0 +1,87 @@
+//! The head of every record, and the numbers that say what follows it.
+
+/// The first 24 bytes of every record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[repr(C)]
+pub struct Header {
+    /// A [`Kind`] as a number.
+    pub kind: u16,
+    /// Bytes of the whole record, this header included.
+    pub len: u16,
+    /// The CPU that the probe ran on.
+    pub cpu: u32,
+    /// `bpf_ktime_get_ns()`, taken first in the probe: nanoseconds of `CLOCK_MONOTONIC`.
+    pub ts_ns: u64,
+    /// Thread group of the task that was current: in an interrupt, whoever was interrupted.
+    pub tgid: u32,
+    /// The task that was current, as the initial pid namespace numbers it.
+    pub tid: u32,
+}
+
+const _: () = assert!(size_of::<Header>() == 24 && align_of::<Header>() == 8);
+
+/// What a record is. The numbers are part of the [`ABI`](crate::ABI) and are never reused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(u16)]
+pub enum Kind {
+    /// [`Ctl`](crate::events::Ctl)
+    Ctl = 1,
+    /// [`Hooked`](crate::events::Hooked)
+    Hooked = 2,
+    /// [`Callback`](crate::events::Callback)
+    Callback = 3,
+    /// [`Wake`](crate::events::Wake)
+    Wake = 4,
+    /// [`WaitEnter`](crate::events::WaitEnter)
+    WaitEnter = 5,
+    /// [`WaitExit`](crate::events::WaitExit)
+    WaitExit = 6,
+    /// [`Returned`](crate::events::Returned)
+    Returned = 7,
+    /// [`Scan`](crate::events::Scan)
+    Scan = 8,
+    /// [`Accept`](crate::events::Accept)
+    Accept = 9,
+    /// [`Fork`](crate::events::Fork)
+    Fork = 10,
+    /// [`TaskName`](crate::events::TaskName)
+    TaskName = 11,
+    /// [`TaskExit`](crate::events::TaskExit)
+    TaskExit = 12,
+    /// [`FileGone`](crate::events::FileGone)
+    FileGone = 13,
+    /// [`EventpollGone`](crate::events::EventpollGone)
+    EventpollGone = 14,
+    /// [`FileInfo`](crate::events::FileInfo)
+    FileInfo = 15,
+    /// [`EventpollSeen`](crate::events::EventpollSeen)
+    EventpollSeen = 16,
+}
+
+impl Kind {
+    /// Every kind, in the order of its number.
+    pub const ALL: [Self; 16] = [
+        Self::Ctl,
+        Self::Hooked,
+        Self::Callback,
+        Self::Wake,
+        Self::WaitEnter,
+        Self::WaitExit,
+        Self::Returned,
+        Self::Scan,
+        Self::Accept,
+        Self::Fork,
+        Self::TaskName,
+        Self::TaskExit,
+        Self::FileGone,
+        Self::EventpollGone,
+        Self::FileInfo,
+        Self::EventpollSeen,
+    ];
+
+    /// The kind of this number, if there is one.
+    #[must_use]
+    pub fn from_number(number: u16) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| *kind as u16 == number)
+    }
+}

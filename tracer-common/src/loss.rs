@@ -1,0 +1,110 @@
+//! Why the probes could not say what they saw. Each pair of hook and reason has its own per-CPU counter.
+
+/// A place in the kernel that is probed. The numbers index the loss counters and stand in trace files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(u32)]
+pub enum Hook {
+    /// `do_epoll_ctl`
+    Ctl = 0,
+    /// `ep_ptable_queue_proc`
+    Hooked = 1,
+    /// `ep_poll_callback`
+    Callback = 2,
+    /// `ep_autoremove_wake_function`
+    Wake = 3,
+    /// entry of `do_epoll_wait`
+    WaitEnter = 4,
+    /// end of an `epoll_wait`
+    WaitExit = 5,
+    /// `ep_send_events`, or what stands for it
+    Scan = 6,
+    /// `accept` and `accept4`
+    Accept = 7,
+    /// the scheduler's fork, exec and exit
+    Lifecycle = 8,
+    /// `ep_eventpoll_release`, `eventpoll_release_file`
+    Release = 9,
+    /// the walk over open files when tracing starts
+    Inventory = 10,
+}
+
+impl Hook {
+    /// Every hook, in the order of its number.
+    pub const ALL: [Self; 11] = [
+        Self::Ctl,
+        Self::Hooked,
+        Self::Callback,
+        Self::Wake,
+        Self::WaitEnter,
+        Self::WaitExit,
+        Self::Scan,
+        Self::Accept,
+        Self::Lifecycle,
+        Self::Release,
+        Self::Inventory,
+    ];
+
+    /// The name that outputs and trace files use.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Ctl => "ctl",
+            Self::Hooked => "hooked",
+            Self::Callback => "callback",
+            Self::Wake => "wake",
+            Self::WaitEnter => "wait-enter",
+            Self::WaitExit => "wait-exit",
+            Self::Scan => "scan",
+            Self::Accept => "accept",
+            Self::Lifecycle => "lifecycle",
+            Self::Release => "release",
+            Self::Inventory => "inventory",
+        }
+    }
+}
+
+/// Why a probe could not report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(u32)]
+pub enum Miss {
+    /// The ring buffer had no room.
+    RingFull = 0,
+    /// A map that the probes keep state in was full.
+    MapFull = 1,
+    /// Kernel or user memory could not be read.
+    ReadFailed = 2,
+    /// An exit came without its entry: the call began before the probe was attached.
+    NoEntry = 3,
+    /// More events were returned than the probe copies (`MAX_RETURNED`); their number is exact, their contents are not all known.
+    Truncated = 4,
+    /// Callbacks nested deeper than the kernel's own limit: the context of a wake-up is not known.
+    TooDeep = 5,
+}
+
+impl Miss {
+    /// Every reason, in the order of its number.
+    pub const ALL: [Self; 6] =
+        [Self::RingFull, Self::MapFull, Self::ReadFailed, Self::NoEntry, Self::Truncated, Self::TooDeep];
+
+    /// The name that outputs and trace files use.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::RingFull => "ring-full",
+            Self::MapFull => "map-full",
+            Self::ReadFailed => "read-failed",
+            Self::NoEntry => "no-entry",
+            Self::Truncated => "truncated",
+            Self::TooDeep => "too-deep",
+        }
+    }
+
+    /// The slot of the per-CPU loss array that counts this reason at this hook.
+    #[must_use]
+    pub const fn slot(self, hook: Hook) -> u32 {
+        hook as u32 * Self::ALL.len() as u32 + self as u32
+    }
+}
+
+/// Entries of the per-CPU loss array.
+pub const LOSS_SLOTS: u32 = (Hook::ALL.len() * Miss::ALL.len()) as u32;
