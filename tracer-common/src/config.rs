@@ -88,6 +88,10 @@ pub struct Layout {
     pub skc_v6_rcv_saddr: u32,
     /// `sock_common.skc_v6_daddr`
     pub skc_v6_daddr: u32,
+    /// `file.f_ep`, from 5.11 on
+    pub file_f_ep: u32,
+    /// `epitem.fllink`
+    pub epitem_fllink: u32,
     /// Keeps the size a multiple of eight.
     pub pad: u32,
 }
@@ -134,6 +138,8 @@ impl Layout {
         skc_daddr: OFFSET_UNKNOWN,
         skc_v6_rcv_saddr: OFFSET_UNKNOWN,
         skc_v6_daddr: OFFSET_UNKNOWN,
+        file_f_ep: OFFSET_UNKNOWN,
+        epitem_fllink: OFFSET_UNKNOWN,
         pad: 0,
     };
 }
@@ -158,6 +164,10 @@ pub struct Config {
     pub follow_forks: u32,
     /// Bytes of `struct epoll_event` in user memory: 12 on x86-64 (packed), 16 elsewhere (uapi/linux/eventpoll.h, `EPOLL_PACKED`).
     pub user_event_bytes: u32,
+    /// 1: the last argument of `do_epoll_wait` is milliseconds (5.10); 0: a `struct timespec64 *`.
+    pub timeout_is_ms: u32,
+    /// 1: the second argument of `ep_done_scan` is a `struct list_head *`.
+    pub scan_list_is_head: u32,
 }
 
 impl Config {
@@ -171,8 +181,10 @@ impl Config {
         trace_all: 0,
         follow_forks: 1,
         user_event_bytes: 12,
+        timeout_is_ms: 0,
+        scan_list_is_head: 0,
     };
 }
 
-const _: () = assert!(size_of::<Layout>() == 40 * 4);
-const _: () = assert!(size_of::<Config>() == 40 * 4 + 3 * 8 + 4 * 4 && align_of::<Config>() == 8);
+const _: () = assert!(size_of::<Layout>() == 42 * 4);
+const _: () = assert!(size_of::<Config>() == 42 * 4 + 3 * 8 + 6 * 4 && align_of::<Config>() == 8);

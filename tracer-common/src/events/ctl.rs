@@ -23,7 +23,8 @@ pub struct Ctl {
     pub op: i32,
     /// The target's descriptor.
     pub fd: i32,
-    /// `epoll_event.events` as the program gave it, valid when `has_event` is not [`NO_EVENT`].
+    /// `epoll_event.events` as the call used it, valid when `has_event` is not [`NO_EVENT`]. The kernel adds `EPOLLERR` and
+    /// `EPOLLHUP` to that of an ADD or a MOD once it is past its first checks.
     pub events: u32,
     /// 0 or a negative errno.
     pub ret: i32,
