@@ -1,0 +1,97 @@
+//! Which callbacks are running on this CPU: the cause of a wake-up, and what a nested callback is nested in.
+//!
+//! A wake-up runs with interrupts off, under the lock of the wait queue that is walked, so the stack belongs to the CPU
+//! (fs/eventpoll.c and kernel/sched/wait.c, 5.10 to 7.3). On PREEMPT_RT that lock can be preempted: the loader says so.
+
+use tracer_common::Miss;
+
+use crate::maps::CONTEXT;
+
+/// The kernel nests eventpolls at most 5 deep (`EP_MAX_NESTS`, fs/eventpoll.c); a power of two above that.
+const MAX_DEPTH: u32 = 8;
+
+/// A running callback.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub(crate) struct Frame {
+    /// Its record's time; 0 when it was not reported.
+    pub(crate) ts_ns: u64,
+    /// Its eventpoll.
+    pub(crate) ep: u64,
+}
+
+/// The callbacks that are running on a CPU, outermost first.
+#[repr(C)]
+pub(crate) struct CpuContext {
+    depth: u32,
+    pad: u32,
+    frames: [Frame; MAX_DEPTH as usize],
+}
+
+/// This CPU's context.
+#[inline(always)]
+fn current() -> Option<*mut CpuContext> {
+    CONTEXT.get_ptr_mut(0)
+}
+
+/// Where the frame of this depth lies.
+#[inline(always)]
+fn slot(context: *mut CpuContext, depth: u32) -> *mut Frame {
+    let index = (depth & (MAX_DEPTH - 1)) as usize;
+    // SAFETY: the index is below `MAX_DEPTH`; a map value outlives the program's run.
+    unsafe { (&raw mut (*context).frames).cast::<Frame>().add(index) }
+}
+
+/// A callback begins.
+#[inline(always)]
+pub(crate) fn push(ts_ns: u64, ep: u64) -> Result<(), Miss> {
+    let Some(context) = current() else { return Ok(()) };
+    // SAFETY: a map value outlives the program's run, and interrupts are off.
+    let depth = unsafe { (*context).depth };
+    if depth >= MAX_DEPTH {
+        return Err(Miss::TooDeep);
+    }
+    let frame = slot(context, depth);
+    // SAFETY: as above.
+    unsafe {
+        (*frame).ts_ns = ts_ns;
+        (*frame).ep = ep;
+        (*context).depth = depth + 1;
+    }
+    Ok(())
+}
+
+/// A callback ends.
+#[inline(always)]
+pub(crate) fn pop() {
+    if let Some(context) = current() {
+        // SAFETY: as in `push`.
+        unsafe {
+            let depth = (*context).depth;
+            (*context).depth = if depth > 0 { depth - 1 } else { 0 };
+        }
+    }
+}
+
+/// No callback can be running here: a task makes a system call. Mends what a missed exit left behind.
+#[inline(always)]
+pub(crate) fn reset() {
+    if let Some(context) = current() {
+        // SAFETY: as in `push`.
+        unsafe { (*context).depth = 0 };
+    }
+}
+
+/// The innermost callback on this CPU.
+#[inline(always)]
+pub(crate) fn innermost() -> Option<Frame> {
+    let context = current()?;
+    // SAFETY: as in `push`.
+    let depth = unsafe { (*context).depth };
+    if depth == 0 || depth > MAX_DEPTH {
+        return None;
+    }
+    let frame = slot(context, depth - 1);
+    // SAFETY: as in `push`.
+    Some(unsafe { Frame { ts_ns: (*frame).ts_ns, ep: (*frame).ep } })
+}

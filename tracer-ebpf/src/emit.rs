@@ -1,0 +1,69 @@
+//! Records into the ring buffer, and losses into their counters.
+
+use aya_ebpf::bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP};
+use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_get_smp_processor_id, bpf_ktime_get_ns};
+use tracer_common::events::Record;
+use tracer_common::{Header, Hook, Miss};
+
+use crate::globals::config;
+use crate::maps::{EVENTS, LOSSES};
+
+/// The moment a probe runs, and the current task.
+#[derive(Clone, Copy)]
+pub(crate) struct Now {
+    pub(crate) ts_ns: u64,
+    pub(crate) tgid: u32,
+    pub(crate) tid: u32,
+}
+
+impl Now {
+    /// Time first.
+    #[inline(always)]
+    pub(crate) fn take() -> Self {
+        // SAFETY: a helper without arguments.
+        let ts_ns = unsafe { bpf_ktime_get_ns() };
+        let id = bpf_get_current_pid_tgid();
+        Self { ts_ns, tgid: (id >> 32) as u32, tid: id as u32 }
+    }
+}
+
+/// Reserves a record, lets `fill` write its fields in place, and submits it.
+///
+/// The collector is woken only above a fill level: waking it for every event costs more than everything else.
+#[inline(always)]
+pub(crate) fn emit<T: Record + 'static>(now: Now, fill: impl FnOnce(*mut T)) -> Result<(), Miss> {
+    let Some(mut slot) = EVENTS.reserve::<T>(0) else { return Err(Miss::RingFull) };
+    let record: *mut T = slot.as_mut_ptr();
+    let header = record.cast::<Header>();
+    // SAFETY: every record begins with a header (asserted in tracer-common), and the slot is large enough for `T`.
+    unsafe {
+        (*header).kind = T::KIND as u16;
+        (*header).len = size_of::<T>() as u16;
+        (*header).cpu = bpf_get_smp_processor_id();
+        (*header).ts_ns = now.ts_ns;
+        (*header).tgid = now.tgid;
+        (*header).tid = now.tid;
+    }
+    fill(record);
+    let full = EVENTS.query(u64::from(BPF_RB_AVAIL_DATA)) >= config!(wake_bytes);
+    slot.submit(u64::from(if full { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP }));
+    Ok(())
+}
+
+/// Counts what a probe could not report.
+#[inline(always)]
+pub(crate) fn count(hook: Hook, miss: Miss) {
+    if let Some(counter) = LOSSES.get_ptr_mut(miss.slot(hook)) {
+        // SAFETY: a map value outlives the program's run; the slot belongs to this CPU.
+        unsafe { *counter += 1 };
+    }
+}
+
+/// Ends an entry: counts the body's miss.
+#[inline(always)]
+pub(crate) fn settle(hook: Hook, result: Result<(), Miss>) -> u32 {
+    if let Err(miss) = result {
+        count(hook, miss);
+    }
+    0
+}

@@ -1,0 +1,58 @@
+//! An epitem, read as one block: every field read on its own would cost a helper call.
+
+use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
+use tracer_common::{MAX_BYTES_OF_EPITEM, Miss};
+
+use crate::globals::offset;
+
+const WORDS: usize = MAX_BYTES_OF_EPITEM / 4;
+
+/// The fields of an epitem that the probes report.
+pub(crate) struct Epitem {
+    pub(crate) ep: u64,
+    pub(crate) file: u64,
+    pub(crate) data: u64,
+    /// `rdllink.next`: points to itself when the item is on no list.
+    pub(crate) rdllink_next: u64,
+    /// `EP_UNACTIVE_PTR` (all ones) when the item is not on the overflow list.
+    pub(crate) ovflist_next: u64,
+    pub(crate) events: u32,
+    pub(crate) fd: i32,
+}
+
+#[inline(always)]
+fn word(block: &[u32; WORDS], offset: usize) -> u32 {
+    // SAFETY: the index is masked to the length.
+    unsafe { *block.as_ptr().add((offset / 4) & (WORDS - 1)) }
+}
+
+/// Two words: `epoll_event.data` is only 4-aligned on x86-64.
+#[inline(always)]
+fn long(block: &[u32; WORDS], offset: usize) -> u64 {
+    u64::from(word(block, offset)) | u64::from(word(block, offset + 4)) << 32
+}
+
+/// Reads the epitem at an address (`struct epitem`, fs/eventpoll.c, 5.10 to 7.3).
+#[inline(always)]
+pub(crate) fn epitem(address: u64) -> Result<Epitem, Miss> {
+    let mut block = [0_u32; WORDS];
+    let bytes = offset!(epitem_bytes);
+    if bytes > MAX_BYTES_OF_EPITEM {
+        return Err(Miss::ReadFailed);
+    }
+    // SAFETY: the helper checks the address; `bytes` is at most the block's size.
+    let ret = unsafe { bpf_probe_read_kernel(block.as_mut_ptr().cast(), bytes as u32, address as *const _) };
+    if ret != 0 {
+        return Err(Miss::ReadFailed);
+    }
+    Ok(Epitem {
+        ep: long(&block, offset!(epitem_ep)),
+        file: long(&block, offset!(epitem_file)),
+        data: long(&block, offset!(epitem_data)),
+        rdllink_next: long(&block, offset!(epitem_rdllink)),
+        ovflist_next: long(&block, offset!(epitem_ovflist_next)),
+        events: word(&block, offset!(epitem_events)),
+        fd: word(&block, offset!(epitem_fd)) as i32,
+    })
+}
+

@@ -1,0 +1,41 @@
+//! From a descriptor of the current task to its file, from a file to its eventpoll.
+
+use aya_ebpf::helpers::bpf_get_current_task;
+use tracer_common::Miss;
+
+use crate::globals::{config, offset};
+use crate::kread;
+
+/// The `struct file` behind a descriptor of the current task; 0 when it is not open.
+///
+/// `current->files->fdt->fd[fd]` (include/linux/fdtable.h, 5.10 to 7.3). The table is read without a lock: a close in another
+/// thread at this very moment can be missed.
+#[inline(always)]
+pub(crate) fn of_current(fd: i32) -> Result<u64, Miss> {
+    // SAFETY: a helper without arguments.
+    let task = unsafe { bpf_get_current_task() };
+    let files: u64 = kread::kernel(task + offset!(task_files) as u64)?;
+    let table: u64 = kread::kernel(files + offset!(files_fdt) as u64)?;
+    let max: u32 = kread::kernel(table + offset!(fdt_max_fds) as u64)?;
+    if fd < 0 || fd as u32 >= max {
+        return Ok(0);
+    }
+    let array: u64 = kread::kernel(table + offset!(fdt_fd) as u64)?;
+    kread::kernel(array + fd as u64 * 8)
+}
+
+/// The eventpoll of a file; 0 when the file is not one.
+#[inline(always)]
+pub(crate) fn eventpoll(file: u64) -> Result<u64, Miss> {
+    if file == 0 {
+        return Ok(0);
+    }
+    let fops = config!(eventpoll_fops);
+    if fops != 0 {
+        let f_op: u64 = kread::kernel(file + offset!(file_f_op) as u64)?;
+        if f_op != fops {
+            return Ok(0);
+        }
+    }
+    kread::kernel(file + offset!(file_private_data) as u64)
+}

@@ -1,0 +1,28 @@
+//! The probes: what eptrace runs inside the kernel.
+//!
+//! Each topic is one file under `probes/`, with one body and thin entries for kprobe and fentry. An entry leaves at once when
+//! tracing is off, calls the body, and counts what the body could not do; the body writes its record in place in the ring
+//! buffer. Offsets come from the running kernel's BTF through [`globals`].
+#![no_std]
+#![no_main]
+
+mod context;
+mod emit;
+mod epitem;
+mod files;
+mod filter;
+mod globals;
+mod kread;
+mod maps;
+mod probes;
+mod tasks;
+
+/// The licence that the kernel reads: the helpers used here ask for a GPL-compatible one.
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
+
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}

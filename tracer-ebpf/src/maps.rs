@@ -1,0 +1,36 @@
+//! All maps of the object. Their sizes are defaults: the loader sets those that the user chose.
+
+use aya_ebpf::macros::map;
+use aya_ebpf::maps::{Array, HashMap, PerCpuArray, RingBuf};
+use tracer_common::LOSS_SLOTS;
+
+use crate::context::CpuContext;
+use crate::tasks::TaskState;
+
+/// Records on their way to the collector. The name carries the ABI version.
+#[map(name = "EVENTS_V1")]
+pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(16 << 20, 0);
+
+/// One entry: 1 while tracing is on.
+#[map]
+pub(crate) static ENABLED: Array<u32> = Array::with_max_entries(1, 0);
+
+/// What could not be reported, by hook and reason (`Miss::slot`).
+#[map]
+pub(crate) static LOSSES: PerCpuArray<u64> = PerCpuArray::with_max_entries(LOSS_SLOTS, 0);
+
+/// Thread groups under trace.
+#[map]
+pub(crate) static TGIDS: HashMap<u32, u32> = HashMap::with_max_entries(16_384, 0);
+
+/// Eventpolls by address: 1 under trace, 0 the tracer's own.
+#[map]
+pub(crate) static EVENTPOLLS: HashMap<u64, u32> = HashMap::with_max_entries(16_384, 0);
+
+/// What tasks under trace are doing, by thread id.
+#[map]
+pub(crate) static TASKS: HashMap<u32, TaskState> = HashMap::with_max_entries(32_768, 0);
+
+/// The callbacks that are running on this CPU.
+#[map]
+pub(crate) static CONTEXT: PerCpuArray<CpuContext> = PerCpuArray::with_max_entries(1, 0);

@@ -1,0 +1,135 @@
+//! `ep_poll_callback`: a source tells an epitem that something happened.
+
+use aya_ebpf::macros::{fentry, fexit, kprobe, kretprobe};
+use aya_ebpf::programs::{FEntryContext, FExitContext, ProbeContext, RetProbeContext};
+use tracer_common::events::{Callback, callback_flags};
+use tracer_common::{Hook, Miss};
+
+use crate::emit::{Now, emit, settle};
+use crate::epitem::{Epitem, epitem};
+use crate::globals::offset;
+use crate::{context, filter, kread};
+
+/// Of `EP_UNACTIVE_PTR` (fs/eventpoll.c): no scan runs, or the item is not on the overflow list.
+const UNACTIVE: u64 = u64::MAX;
+/// `WQ_FLAG_EXCLUSIVE` (include/linux/wait.h)
+const EXCLUSIVE: u32 = 1;
+
+/// 5.10 to 7.3: `int ep_poll_callback(wait_queue_entry_t *wait, unsigned mode, int sync, void *key)`
+#[fentry]
+pub fn callback_fentry(ctx: FEntryContext) -> u32 {
+    enter(ctx.arg(0), ctx.arg(3))
+}
+
+/// As [`callback_fentry`].
+#[kprobe]
+pub fn callback_kprobe(ctx: ProbeContext) -> u32 {
+    match (ctx.arg(0), ctx.arg(3)) {
+        (Some(wait), Some(key)) => enter(wait, key),
+        _ => 0,
+    }
+}
+
+/// The end of the call that [`callback_fentry`] saw.
+#[fexit]
+pub fn callback_fexit(_ctx: FExitContext) -> u32 {
+    leave()
+}
+
+/// As [`callback_fexit`].
+#[kretprobe]
+pub fn callback_kretprobe(_ctx: RetProbeContext) -> u32 {
+    leave()
+}
+
+#[inline(always)]
+fn leave() -> u32 {
+    if filter::enabled() {
+        context::pop();
+    }
+    0
+}
+
+#[inline(always)]
+fn enter(wait: u64, key: u64) -> u32 {
+    if !filter::enabled() {
+        return 0;
+    }
+    settle(Hook::Callback, body(wait, key))
+}
+
+/// The wait queue entry and what surrounds it in its `struct eppoll_entry`.
+struct Entry {
+    epi: u64,
+    whead: u64,
+    prev: u64,
+    flags: u32,
+}
+
+/// Reads the entry's neighbourhood: `eppoll_entry.{base, wait, whead}` lie together from 5.10 to 7.3, base first.
+#[inline(always)]
+fn entry(wait: u64) -> Result<Entry, Miss> {
+    let start = offset!(pwq_base);
+    let first = offset!(pwq_wait);
+    // base, then flags (and padding), private, func, entry.next, entry.prev, whead.
+    let block: [u64; 7] = kread::kernel(wait.wrapping_sub(first as u64).wrapping_add(start as u64))?;
+    Ok(Entry { epi: block[0], flags: block[1] as u32, prev: block[5], whead: block[6] })
+}
+
+#[inline(always)]
+fn body(wait: u64, key: u64) -> Result<(), Miss> {
+    let now = Now::take();
+    let outer = context::innermost();
+    let found = entry(wait).and_then(|entry| epitem(entry.epi).map(|item| (entry, item)));
+    let (entry, item) = match found {
+        Ok(found) => found,
+        Err(miss) => {
+            context::push(0, 0)?;
+            return Err(miss);
+        }
+    };
+    if !filter::traced_ep(item.ep) {
+        return context::push(0, item.ep);
+    }
+    let pushed = context::push(now.ts_ns, item.ep);
+    let ovflist: u64 = kread::kernel(item.ep + offset!(ep_ovflist) as u64)?;
+    let flags = flags(&entry, &item, ovflist);
+    emit::<Callback>(now, |record| {
+        // SAFETY: `emit` gives a slot for one record.
+        let record = unsafe { &mut *record };
+        record.ep = item.ep;
+        record.epi = entry.epi;
+        record.file = item.file;
+        record.whead = entry.whead;
+        record.wait = wait;
+        record.prev_wait = entry.prev.wrapping_sub(offset!(wait_entry) as u64);
+        record.data = item.data;
+        record.parent_ts = outer.map_or(0, |frame| frame.ts_ns);
+        record.key = key as u32;
+        record.events = item.events;
+        record.fd = item.fd;
+        record.flags = flags;
+    })?;
+    pushed
+}
+
+#[inline(always)]
+fn flags(entry: &Entry, item: &Epitem, ovflist: u64) -> u32 {
+    let mut flags = 0;
+    if ovflist != UNACTIVE {
+        flags |= callback_flags::SCANNING;
+    }
+    if item.ovflist_next != UNACTIVE {
+        flags |= callback_flags::ON_OVFLIST;
+    }
+    if item.rdllink_next != entry.epi + offset!(epitem_rdllink) as u64 {
+        flags |= callback_flags::LINKED;
+    }
+    if entry.flags & EXCLUSIVE != 0 {
+        flags |= callback_flags::EXCLUSIVE;
+    }
+    if entry.prev == entry.whead + offset!(whead_head) as u64 {
+        flags |= callback_flags::FIRST;
+    }
+    flags
+}

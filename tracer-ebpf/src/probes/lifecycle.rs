@@ -1,0 +1,189 @@
+//! Tasks, files and eventpolls that come and go.
+
+use aya_ebpf::helpers::bpf_get_current_comm;
+use aya_ebpf::macros::{fentry, kprobe, raw_tracepoint};
+use aya_ebpf::programs::{FEntryContext, ProbeContext, RawTracePointContext};
+use tracer_common::events::{EventpollGone, FileGone, Fork, TaskExit, TaskName};
+use tracer_common::{COMM_LEN, Hook, Miss, OFFSET_UNKNOWN};
+
+use crate::emit::{Now, emit, settle};
+use crate::globals::{config, offset};
+use crate::maps::{EVENTPOLLS, TGIDS};
+use crate::{filter, kread, tasks};
+
+/// 5.10 to 7.3: `sched_process_fork(struct task_struct *parent, struct task_struct *child)`
+#[raw_tracepoint]
+pub fn process_fork(ctx: RawTracePointContext) -> i32 {
+    settle(Hook::Lifecycle, fork(ctx.arg(1))) as i32
+}
+
+/// 5.10 to 7.3: `sched_process_exec(struct task_struct *p, pid_t old_pid, struct linux_binprm *bprm)`
+#[raw_tracepoint]
+pub fn process_exec(_ctx: RawTracePointContext) -> i32 {
+    if !filter::enabled() {
+        return 0;
+    }
+    settle(Hook::Lifecycle, exec()) as i32
+}
+
+/// 5.10 to 7.3: `sched_process_exit(struct task_struct *p, ...)`; the current task ends.
+#[raw_tracepoint]
+pub fn process_exit(_ctx: RawTracePointContext) -> i32 {
+    if !filter::enabled() {
+        return 0;
+    }
+    settle(Hook::Lifecycle, exit()) as i32
+}
+
+/// 5.10 to 7.3: `sched_process_free(struct task_struct *p)`: the leader goes last, and with it the process.
+#[raw_tracepoint]
+pub fn process_free(ctx: RawTracePointContext) -> i32 {
+    settle(Hook::Lifecycle, free(ctx.arg(0))) as i32
+}
+
+/// 5.10 to 7.3: `int ep_eventpoll_release(struct inode *inode, struct file *file)`
+#[fentry]
+pub fn release_fentry(ctx: FEntryContext) -> u32 {
+    settle(Hook::Release, release(ctx.arg(1)))
+}
+
+/// As [`release_fentry`].
+#[kprobe]
+pub fn release_kprobe(ctx: ProbeContext) -> u32 {
+    ctx.arg(1).map_or(0, |file| settle(Hook::Release, release(file)))
+}
+
+/// 5.10 to 7.3: `void eventpoll_release_file(struct file *file)`
+#[fentry]
+pub fn file_gone_fentry(ctx: FEntryContext) -> u32 {
+    file_gone_entry(ctx.arg(0))
+}
+
+/// As [`file_gone_fentry`].
+#[kprobe]
+pub fn file_gone_kprobe(ctx: ProbeContext) -> u32 {
+    ctx.arg(0).map_or(0, |file| file_gone_entry(file))
+}
+
+#[inline(always)]
+fn fork(child: u64) -> Result<(), Miss> {
+    let now = Now::take();
+    if !filter::traced(now.tgid) {
+        return Ok(());
+    }
+    let child_tgid: u32 = kread::kernel(child + offset!(task_tgid) as u64)?;
+    let child_tid: u32 = kread::kernel(child + offset!(task_pid) as u64)?;
+    if child_tgid != now.tgid {
+        if config!(follow_forks) == 0 {
+            return Ok(());
+        }
+        if config!(trace_all) == 0 {
+            filter::follow(child_tgid)?;
+        }
+    }
+    if !filter::enabled() {
+        return Ok(());
+    }
+    let comm: [u8; COMM_LEN] = kread::kernel(child + offset!(task_comm) as u64)?;
+    emit::<Fork>(now, |record| {
+        // SAFETY: `emit` gives a slot for one record.
+        let record = unsafe { &mut *record };
+        record.child_tgid = child_tgid;
+        record.child_tid = child_tid;
+        record.comm = comm;
+    })
+}
+
+#[inline(always)]
+fn exec() -> Result<(), Miss> {
+    let now = Now::take();
+    if !filter::traced(now.tgid) {
+        return Ok(());
+    }
+    let comm = bpf_get_current_comm().map_err(|_| Miss::ReadFailed)?;
+    emit::<TaskName>(now, |record| {
+        // SAFETY: `emit` gives a slot for one record.
+        unsafe { (*record).comm = comm };
+    })
+}
+
+#[inline(always)]
+fn exit() -> Result<(), Miss> {
+    let now = Now::take();
+    if !filter::traced(now.tgid) {
+        return Ok(());
+    }
+    tasks::forget(now.tid);
+    let comm = bpf_get_current_comm().map_err(|_| Miss::ReadFailed)?;
+    emit::<TaskExit>(now, |record| {
+        // SAFETY: `emit` gives a slot for one record.
+        unsafe { (*record).comm = comm };
+    })
+}
+
+/// Forgets a process whose number the kernel may use again.
+#[inline(always)]
+fn free(task: u64) -> Result<(), Miss> {
+    let tgid: u32 = kread::kernel(task + offset!(task_tgid) as u64)?;
+    if TGIDS.get_ptr(tgid).is_none() {
+        return Ok(());
+    }
+    let tid: u32 = kread::kernel(task + offset!(task_pid) as u64)?;
+    if tid == tgid {
+        let _ = TGIDS.remove(tgid);
+    }
+    Ok(())
+}
+
+#[inline(always)]
+fn release(file: u64) -> Result<(), Miss> {
+    let ep: u64 = kread::kernel(file + offset!(file_private_data) as u64)?;
+    let traced = filter::traced_ep(ep);
+    let _ = EVENTPOLLS.remove(ep);
+    if !traced || !filter::enabled() {
+        return Ok(());
+    }
+    emit::<EventpollGone>(Now::take(), |record| {
+        // SAFETY: `emit` gives a slot for one record.
+        unsafe { (*record).ep = ep };
+    })
+}
+
+#[inline(always)]
+fn file_gone_entry(file: u64) -> u32 {
+    if !filter::enabled() {
+        return 0;
+    }
+    settle(Hook::Release, file_gone(file))
+}
+
+/// A file may be dropped by a process that is not traced, though a traced eventpoll watches it: ask the first watcher.
+#[inline(always)]
+fn file_gone(file: u64) -> Result<(), Miss> {
+    let now = Now::take();
+    if !filter::traced(now.tgid) && !first_watcher_traced(file)? {
+        return Ok(());
+    }
+    emit::<FileGone>(now, |record| {
+        // SAFETY: `emit` gives a slot for one record.
+        unsafe { (*record).file = file };
+    })
+}
+
+/// `file->f_ep->first`, the `fllink` of an epitem (5.11 on).
+#[inline(always)]
+fn first_watcher_traced(file: u64) -> Result<bool, Miss> {
+    if offset!(file_f_ep) == OFFSET_UNKNOWN as usize || offset!(epitem_fllink) == OFFSET_UNKNOWN as usize {
+        return Ok(false);
+    }
+    let head: u64 = kread::kernel(file + offset!(file_f_ep) as u64)?;
+    if head == 0 {
+        return Ok(false);
+    }
+    let first: u64 = kread::kernel(head)?;
+    if first == 0 {
+        return Ok(false);
+    }
+    let ep: u64 = kread::kernel(first - offset!(epitem_fllink) as u64 + offset!(epitem_ep) as u64)?;
+    Ok(filter::traced_ep(ep))
+}

@@ -1,0 +1,10 @@
+//! One file per topic: the body, and its entries. The doc comment of each entry carries the kernel's prototype.
+
+mod callback;
+mod ctl;
+mod inventory;
+mod lifecycle;
+mod scan;
+mod syscall;
+mod wait;
+mod wake;

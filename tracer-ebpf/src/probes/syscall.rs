@@ -1,0 +1,83 @@
+//! `accept` and `accept4`: what a woken task got from a listening socket.
+
+use aya_ebpf::EbpfContext;
+use aya_ebpf::macros::{fexit, kprobe, tracepoint};
+use aya_ebpf::programs::{FExitContext, ProbeContext, TracePointContext};
+use tracer_common::events::Accept;
+use tracer_common::{Hook, Miss};
+
+use crate::emit::{Now, emit, settle};
+use crate::{files, filter, tasks};
+
+/// Byte offset of the result in the record of a `sys_exit_*` tracepoint.
+const SYS_EXIT_RET: usize = 16;
+
+/// 5.10 to 7.3: `int __sys_accept4(int fd, struct sockaddr *upeer_sockaddr, int *upeer_addrlen, int flags)`
+#[fexit]
+pub fn accept_fexit(ctx: FExitContext) -> u32 {
+    if !filter::enabled() {
+        return 0;
+    }
+    settle(Hook::Accept, body(Now::take(), ctx.arg(0), ctx.arg(4)))
+}
+
+/// Keeps the argument of [`accept_fexit`] for [`accept_sys_exit`].
+#[kprobe]
+pub fn accept_kprobe(ctx: ProbeContext) -> u32 {
+    if !filter::enabled() {
+        return 0;
+    }
+    ctx.arg(0).map_or(0, |fd| settle(Hook::Accept, keep(fd)))
+}
+
+/// The end of `accept` or `accept4`, which may have slept for long.
+#[tracepoint]
+pub fn accept_sys_exit(ctx: TracePointContext) -> u32 {
+    if !filter::enabled() {
+        return 0;
+    }
+    // SAFETY: the record of every sys_exit tracepoint is at least this long.
+    let ret = unsafe { *ctx.as_ptr().cast::<u8>().add(SYS_EXIT_RET).cast::<i64>() };
+    settle(Hook::Accept, ended(ret as i32))
+}
+
+#[inline(always)]
+fn keep(fd: i32) -> Result<(), Miss> {
+    let now = Now::take();
+    if !filter::traced(now.tgid) {
+        return Ok(());
+    }
+    let state = tasks::get_or_make(now.tid)?;
+    // SAFETY: a map value outlives the program's run; only this task's own calls write to it.
+    unsafe { (*state).accept_fd = fd };
+    Ok(())
+}
+
+#[inline(always)]
+fn ended(ret: i32) -> Result<(), Miss> {
+    let now = Now::take();
+    if !filter::traced(now.tgid) {
+        return Ok(());
+    }
+    let fd = match tasks::get(now.tid) {
+        // SAFETY: as in `keep`.
+        Some(state) => unsafe { core::mem::replace(&mut (*state).accept_fd, -1) },
+        None => -1,
+    };
+    body(now, fd, ret)
+}
+
+#[inline(always)]
+fn body(now: Now, fd: i32, ret: i32) -> Result<(), Miss> {
+    if !filter::traced(now.tgid) {
+        return Ok(());
+    }
+    let file = files::of_current(fd)?;
+    emit::<Accept>(now, |record| {
+        // SAFETY: `emit` gives a slot for one record.
+        let record = unsafe { &mut *record };
+        record.file = file;
+        record.fd = fd;
+        record.ret = ret;
+    })
+}

@@ -1,0 +1,199 @@
+//! `epoll_wait`, `epoll_pwait`, `epoll_pwait2`: all three are `do_epoll_wait` inside.
+
+use aya_ebpf::EbpfContext;
+use aya_ebpf::helpers::bpf_get_current_comm;
+use aya_ebpf::macros::{fentry, fexit, kprobe, tracepoint};
+use aya_ebpf::programs::{FEntryContext, FExitContext, ProbeContext, TracePointContext};
+use tracer_common::events::{Returned, TaskName, WaitEnter, WaitExit};
+use tracer_common::{Hook, MAX_RETURNED, Miss};
+
+use crate::emit::{Now, count, emit, settle};
+use crate::globals::config;
+use crate::tasks::{IN_WAIT, NAMED, TaskState};
+use crate::{context, files, filter, kread, tasks};
+
+/// Byte offset of the result in the record of a `sys_exit_*` tracepoint (include/trace/trace_events.h, x86-64 and arm64).
+const SYS_EXIT_RET: usize = 16;
+
+/// 5.11 to 7.3: `int do_epoll_wait(int epfd, struct epoll_event *events, int maxevents, struct timespec64 *to)`;
+/// 5.10: the last argument is `int timeout`, milliseconds.
+#[fentry]
+pub fn wait_fentry(ctx: FEntryContext) -> u32 {
+    enter(ctx.arg(0), ctx.arg(1), ctx.arg(2), ctx.arg(3))
+}
+
+/// As [`wait_fentry`].
+#[kprobe]
+pub fn wait_kprobe(ctx: ProbeContext) -> u32 {
+    match (ctx.arg(0), ctx.arg(1), ctx.arg(2), ctx.arg(3)) {
+        (Some(epfd), Some(events), Some(maxevents), Some(timeout)) => enter(epfd, events, maxevents, timeout),
+        _ => 0,
+    }
+}
+
+/// The end of the call that [`wait_fentry`] saw.
+#[fexit]
+pub fn wait_fexit(ctx: FExitContext) -> u32 {
+    leave(ctx.arg(4))
+}
+
+/// The end of `epoll_wait`, `epoll_pwait` or `epoll_pwait2`, whose kretprobe would miss calls beyond its instances: they sleep.
+#[tracepoint]
+pub fn wait_sys_exit(ctx: TracePointContext) -> u32 {
+    // SAFETY: the record of every sys_exit tracepoint is at least this long.
+    let ret = unsafe { *ctx.as_ptr().cast::<u8>().add(SYS_EXIT_RET).cast::<i64>() };
+    leave(ret as i32)
+}
+
+#[inline(always)]
+fn enter(epfd: i32, events: u64, maxevents: i32, timeout: u64) -> u32 {
+    if !filter::enabled() {
+        return 0;
+    }
+    settle(Hook::WaitEnter, entry(epfd, events, maxevents, timeout))
+}
+
+#[inline(always)]
+fn leave(ret: i32) -> u32 {
+    if !filter::enabled() {
+        return 0;
+    }
+    settle(Hook::WaitExit, exit(ret))
+}
+
+/// Nanoseconds of the last argument; -1 without end.
+#[inline(always)]
+fn timeout_ns(timeout: u64) -> Result<i64, Miss> {
+    if config!(timeout_is_ms) != 0 {
+        let ms = timeout as i32;
+        return Ok(if ms < 0 { -1 } else { i64::from(ms) * 1_000_000 });
+    }
+    if timeout == 0 {
+        return Ok(-1);
+    }
+    let [sec, nsec]: [i64; 2] = kread::kernel(timeout)?;
+    Ok(sec.wrapping_mul(1_000_000_000).wrapping_add(nsec))
+}
+
+#[inline(always)]
+fn entry(epfd: i32, events: u64, maxevents: i32, timeout: u64) -> Result<(), Miss> {
+    let now = Now::take();
+    if !filter::traced(now.tgid) {
+        return own(now.tgid, epfd);
+    }
+    context::reset();
+    let ep = files::eventpoll(files::of_current(epfd)?)?;
+    filter::adopt(ep, true)?;
+    let state = tasks::get_or_make(now.tid)?;
+    name_once(now, state)?;
+    // SAFETY: a map value outlives the program's run; only this task's own calls write to it.
+    unsafe {
+        (*state).flags |= IN_WAIT;
+        (*state).epfd = epfd;
+        (*state).ep = ep;
+        (*state).user_events = events;
+    }
+    let timeout_ns = timeout_ns(timeout)?;
+    emit::<WaitEnter>(now, |record| {
+        // SAFETY: `emit` gives a slot for one record.
+        let record = unsafe { &mut *record };
+        record.ep = ep;
+        record.timeout_ns = timeout_ns;
+        record.epfd = epfd;
+        record.maxevents = maxevents;
+    })
+}
+
+/// With every process under trace, the tracer's own eventpolls must be known to be left out.
+#[inline(always)]
+fn own(tgid: u32, epfd: i32) -> Result<(), Miss> {
+    if config!(trace_all) == 0 || tgid != config!(own_tgid) {
+        return Ok(());
+    }
+    let ep = files::eventpoll(files::of_current(epfd)?)?;
+    filter::adopt(ep, false).map(|_| ())
+}
+
+/// Reports the current task's name once, when it first waits.
+#[inline(always)]
+fn name_once(now: Now, state: *mut TaskState) -> Result<(), Miss> {
+    // SAFETY: as in `entry`.
+    if unsafe { (*state).flags } & NAMED != 0 {
+        return Ok(());
+    }
+    // SAFETY: as in `entry`.
+    unsafe { (*state).flags |= NAMED };
+    let comm = bpf_get_current_comm().map_err(|_| Miss::ReadFailed)?;
+    emit::<TaskName>(now, |record| {
+        // SAFETY: `emit` gives a slot for one record.
+        unsafe { (*record).comm = comm };
+    })
+}
+
+#[inline(always)]
+fn exit(ret: i32) -> Result<(), Miss> {
+    let now = Now::take();
+    if !filter::traced(now.tgid) {
+        return Ok(());
+    }
+    let (mut ep, mut epfd, mut user_events) = (0, -1, 0);
+    match tasks::get(now.tid) {
+        // SAFETY: as in `entry`.
+        Some(state) if unsafe { (*state).flags } & IN_WAIT != 0 => unsafe {
+            ep = (*state).ep;
+            epfd = (*state).epfd;
+            user_events = (*state).user_events;
+            (*state).flags &= !IN_WAIT;
+        },
+        _ => count(Hook::WaitExit, Miss::NoEntry),
+    }
+    let returned = if ret > 0 { ret as u32 } else { 0 };
+    let captured = if user_events == 0 {
+        0
+    } else if returned > MAX_RETURNED {
+        count(Hook::WaitExit, Miss::Truncated);
+        MAX_RETURNED
+    } else {
+        returned
+    };
+    emit::<WaitExit>(now, |record| {
+        // SAFETY: `emit` gives a slot for one record.
+        let record = unsafe { &mut *record };
+        record.ep = ep;
+        record.epfd = epfd;
+        record.ret = ret;
+        record.captured = captured;
+        record.pad = 0;
+    })?;
+    for index in 0..MAX_RETURNED {
+        if index >= captured {
+            break;
+        }
+        if let Err(miss) = one(now, ep, user_events, index) {
+            count(Hook::WaitExit, miss);
+        }
+    }
+    Ok(())
+}
+
+/// One event of the caller's array: 12 bytes that matter (uapi/linux/eventpoll.h, `struct epoll_event`).
+#[inline(always)]
+fn one(now: Now, ep: u64, user_events: u64, index: u32) -> Result<(), Miss> {
+    let stride = config!(user_event_bytes);
+    let address = user_events + u64::from(index) * u64::from(stride);
+    let (events, data) = if stride == 12 {
+        let [events, low, high]: [u32; 3] = kread::user(address)?;
+        (events, u64::from(low) | u64::from(high) << 32)
+    } else {
+        let [events, data]: [u64; 2] = kread::user(address)?;
+        (events as u32, data)
+    };
+    emit::<Returned>(now, |record| {
+        // SAFETY: `emit` gives a slot for one record.
+        let record = unsafe { &mut *record };
+        record.ep = ep;
+        record.data = data;
+        record.events = events;
+        record.index = index;
+    })
+}

@@ -1,0 +1,87 @@
+//! `ep_autoremove_wake_function`: an eventpoll wakes one of its waiters.
+
+use aya_ebpf::macros::{fexit, kprobe, kretprobe, map};
+use aya_ebpf::maps::PerCpuArray;
+use aya_ebpf::programs::{FExitContext, ProbeContext, RetProbeContext};
+use tracer_common::events::{Wake, WakeCause};
+use tracer_common::{Hook, Miss};
+
+use crate::emit::{Now, emit, settle};
+use crate::globals::offset;
+use crate::{context, filter, kread, tasks};
+
+/// The wait queue entry between a kprobe and its kretprobe: the call runs under a lock with interrupts off.
+#[map]
+static WAKING: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+
+/// 5.10 to 7.3: `int ep_autoremove_wake_function(struct wait_queue_entry *wq_entry, unsigned int mode, int sync, void *key)`
+#[fexit]
+pub fn wake_fexit(ctx: FExitContext) -> u32 {
+    leave(ctx.arg(0), ctx.arg(4))
+}
+
+/// Keeps the argument of [`wake_fexit`] for [`wake_kretprobe`].
+#[kprobe]
+pub fn wake_kprobe(ctx: ProbeContext) -> u32 {
+    if let (Some(entry), Some(slot)) = (ctx.arg::<u64>(0), WAKING.get_ptr_mut(0)) {
+        // SAFETY: a map value outlives the program's run; the slot belongs to this CPU.
+        unsafe { *slot = entry };
+    }
+    0
+}
+
+/// As [`wake_fexit`].
+#[kretprobe]
+pub fn wake_kretprobe(ctx: RetProbeContext) -> u32 {
+    let Some(slot) = WAKING.get_ptr_mut(0) else { return 0 };
+    // SAFETY: as in `wake_kprobe`.
+    let entry = unsafe { *slot };
+    // SAFETY: as above. An exit without an entry finds 0 here.
+    unsafe { *slot = 0 };
+    leave(entry, ctx.ret())
+}
+
+#[inline(always)]
+fn leave(entry: u64, ret: i32) -> u32 {
+    if !filter::enabled() {
+        return 0;
+    }
+    settle(Hook::Wake, body(entry, ret))
+}
+
+#[inline(always)]
+fn body(entry: u64, ret: i32) -> Result<(), Miss> {
+    if entry == 0 {
+        return Err(Miss::NoEntry);
+    }
+    let now = Now::take();
+    let task: u64 = kread::kernel(entry + offset!(wait_private) as u64)?;
+    let tgid: u32 = kread::kernel(task + offset!(task_tgid) as u64)?;
+    if !filter::traced(tgid) {
+        return Ok(());
+    }
+    let tid: u32 = kread::kernel(task + offset!(task_pid) as u64)?;
+    let (cause, cause_ts, ep) = match context::innermost() {
+        Some(frame) => {
+            if frame.ts_ns == 0 {
+                // The callback was not reported because nobody had named its eventpoll yet: a traced task waits on it.
+                filter::adopt(frame.ep, true)?;
+            }
+            (WakeCause::Callback, frame.ts_ns, frame.ep)
+        }
+        None => match tasks::waits_on(now.tid) {
+            0 => (WakeCause::Task, 0, 0),
+            ep => (WakeCause::Scan, 0, ep),
+        },
+    };
+    emit::<Wake>(now, |record| {
+        // SAFETY: `emit` gives a slot for one record.
+        let record = unsafe { &mut *record };
+        record.ep = ep;
+        record.cause_ts = cause_ts;
+        record.woken_tgid = tgid;
+        record.woken_tid = tid;
+        record.cause = cause as u32;
+        record.ret = ret;
+    })
+}
