@@ -2,5 +2,6 @@
 //!
 //! Data flows one way: probes → `decode` → [`event`] → `model` → `analysis` → `output`; see ARCHITECTURE.md.
 
+pub mod decode;
 pub mod event;
 pub mod source;

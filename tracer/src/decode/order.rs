@@ -1,0 +1,101 @@
+//! Events of several CPUs in the order of their time.
+//!
+//! One ring buffer keeps the order of reservation, but a probe takes its time before it reserves: between the two an interrupt,
+//! or another CPU, can come in. Events are held back for a window of time and sorted; what comes later still is counted.
+
+use crate::event::Event;
+
+/// How long an event is held back, in nanoseconds. A probe runs for a few microseconds; an emulated CPU may be put aside for
+/// tens of milliseconds in the middle of one.
+pub const WINDOW_NS: u64 = 100_000_000;
+
+/// Sorts events within [`WINDOW_NS`].
+#[derive(Debug, Default)]
+pub struct Sequencer {
+    held: Vec<Event>,
+    released_ts: u64,
+    late: u64,
+}
+
+impl Sequencer {
+    /// Takes an event in. One that is older than the last released is dropped and counted.
+    pub fn push(&mut self, event: Event) {
+        if event.ts_ns() < self.released_ts {
+            self.late = self.late.saturating_add(1);
+        } else {
+            self.held.push(event);
+        }
+    }
+
+    /// Appends to `out` the events that nothing can precede any more. `now_ns` is `CLOCK_MONOTONIC` from before the ring buffer
+    /// was last found empty. Events of equal time keep the order in which they came.
+    pub fn release(&mut self, now_ns: u64, out: &mut Vec<Event>) {
+        self.release_until(now_ns.saturating_sub(WINDOW_NS), out);
+    }
+
+    /// Appends everything to `out`: nothing more will come.
+    pub fn release_all(&mut self, out: &mut Vec<Event>) {
+        self.release_until(u64::MAX, out);
+    }
+
+    /// How many events were dropped since the last call because they came too late.
+    pub fn take_late(&mut self) -> u64 {
+        std::mem::take(&mut self.late)
+    }
+
+    fn release_until(&mut self, limit: u64, out: &mut Vec<Event>) {
+        // Stable, and linear on the nearly sorted input that it is.
+        self.held.sort_by_key(Event::ts_ns);
+        let ready = self.held.partition_point(|event| event.ts_ns() <= limit);
+        if let Some(last) = ready.checked_sub(1).and_then(|last| self.held.get(last)) {
+            self.released_ts = last.ts_ns();
+        }
+        out.extend(self.held.drain(..ready));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Sequencer, WINDOW_NS};
+    use crate::event::{Event, Mark, MarkKind};
+
+    fn at(ts_ns: u64) -> Event {
+        Event::Mark(Mark { ts_ns, what: MarkKind::Started })
+    }
+
+    #[test]
+    fn events_come_out_in_the_order_of_their_time() {
+        let mut sequencer = Sequencer::default();
+        for ts in [5, 3, 4] {
+            sequencer.push(at(ts));
+        }
+        let mut out = Vec::new();
+        sequencer.release(4 + WINDOW_NS, &mut out);
+        assert_eq!(out, [at(3), at(4)]);
+        sequencer.release_all(&mut out);
+        assert_eq!(out, [at(3), at(4), at(5)]);
+    }
+
+    #[test]
+    fn an_event_older_than_the_last_released_is_dropped_and_counted() {
+        let mut sequencer = Sequencer::default();
+        let mut out = Vec::new();
+        sequencer.push(at(10));
+        sequencer.release_all(&mut out);
+        sequencer.push(at(9));
+        sequencer.push(at(10));
+        sequencer.release_all(&mut out);
+        assert_eq!(out, [at(10), at(10)]);
+        assert_eq!(sequencer.take_late(), 1);
+        assert_eq!(sequencer.take_late(), 0);
+    }
+
+    #[test]
+    fn nothing_is_released_within_the_window() {
+        let mut sequencer = Sequencer::default();
+        let mut out = Vec::new();
+        sequencer.push(at(WINDOW_NS));
+        sequencer.release(WINDOW_NS + 1, &mut out);
+        assert!(out.is_empty());
+    }
+}
