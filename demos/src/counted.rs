@@ -24,21 +24,12 @@ impl Counted {
 
     pub(crate) fn add(&mut self, epoll: &Epoll, fd: impl AsFd, event: EpollEvent) -> Result<()> {
         self.counts.ctl_add += 1;
-        epoll
-            .add(fd, event)
-            .with_context(|| format!("epoll_ctl(EPOLL_CTL_ADD, {event:?})"))
+        epoll.add(fd, event).with_context(|| format!("epoll_ctl(EPOLL_CTL_ADD, {event:?})"))
     }
 
-    pub(crate) fn modify(
-        &mut self,
-        epoll: &Epoll,
-        fd: impl AsFd,
-        mut event: EpollEvent,
-    ) -> Result<()> {
+    pub(crate) fn modify(&mut self, epoll: &Epoll, fd: impl AsFd, mut event: EpollEvent) -> Result<()> {
         self.counts.ctl_mod += 1;
-        epoll
-            .modify(fd, &mut event)
-            .with_context(|| format!("epoll_ctl(EPOLL_CTL_MOD, {event:?})"))
+        epoll.modify(fd, &mut event).with_context(|| format!("epoll_ctl(EPOLL_CTL_MOD, {event:?})"))
     }
 
     pub(crate) fn delete(&mut self, epoll: &Epoll, fd: impl AsFd) -> Result<()> {
@@ -47,11 +38,7 @@ impl Counted {
     }
 
     /// Waits without a timeout; an interrupted wait returns no events.
-    pub(crate) fn wait<'a>(
-        &mut self,
-        epoll: &Epoll,
-        room: &'a mut [EpollEvent],
-    ) -> Result<&'a [EpollEvent]> {
+    pub(crate) fn wait<'a>(&mut self, epoll: &Epoll, room: &'a mut [EpollEvent]) -> Result<&'a [EpollEvent]> {
         let waited = epoll.wait(room, EpollTimeout::NONE);
         self.counts.waits += 1;
         let events = match waited {

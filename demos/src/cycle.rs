@@ -57,12 +57,7 @@ pub(crate) fn run(options: &Options) -> Result<String> {
     let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).context("epoll_create1")?;
     let mut calls = Counted::default();
     calls.add(&epoll, &reader, EpollEvent::new(EpollFlags::EPOLLIN, 0))?;
-    let mut bench = Bench {
-        epoll,
-        reader,
-        writer,
-        calls,
-    };
+    let mut bench = Bench { epoll, reader, writer, calls };
 
     bench.turn(WARM_UP)?;
     // Instant is CLOCK_MONOTONIC.
@@ -70,10 +65,7 @@ pub(crate) fn run(options: &Options) -> Result<String> {
     bench.turn(options.iterations)?;
     let elapsed = start.elapsed();
 
-    #[expect(
-        clippy::cast_precision_loss,
-        reason = "an average over at most 1e9 iterations fits an f64 well"
-    )]
+    #[expect(clippy::cast_precision_loss, reason = "an average over at most 1e9 iterations fits an f64 well")]
     let ns_per_iteration = elapsed.as_nanos() as f64 / options.iterations as f64;
     let outcome = Outcome {
         demo: "cycle",
@@ -81,10 +73,7 @@ pub(crate) fn run(options: &Options) -> Result<String> {
         warm_up: WARM_UP,
         pid: std::process::id(),
         ns_per_iteration,
-        truth: Truth::new(
-            crate::truth::Counts::default(),
-            [(nix::unistd::gettid().as_raw(), bench.calls.counts())],
-        ),
+        truth: Truth::new(crate::truth::Counts::default(), [(nix::unistd::gettid().as_raw(), bench.calls.counts())]),
     };
     outcome.print(options.json)
 }
@@ -98,10 +87,7 @@ impl Bench {
             // An interrupted wait has no events; the byte is still there.
             while self.calls.wait(&self.epoll, &mut room)?.is_empty() {}
             let read = self.reader.read(&mut byte).context("read from the pipe")?;
-            ensure!(
-                read == 1,
-                "epoll reported a byte in the pipe, and read found none"
-            );
+            ensure!(read == 1, "epoll reported a byte in the pipe, and read found none");
         }
         Ok(())
     }

@@ -171,11 +171,7 @@ impl Outcome {
             self.connections,
             self.listen,
             self.workers,
-            if self.processes {
-                "child processes"
-            } else {
-                "threads"
-            },
+            if self.processes { "child processes" } else { "threads" },
             self.pid,
             self.truth
         ))

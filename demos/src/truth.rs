@@ -47,10 +47,7 @@ pub(crate) struct Truth {
 impl Truth {
     /// `master` is what the task that is no worker did: it is part of the totals only.
     pub(crate) fn new(master: Counts, workers: impl IntoIterator<Item = (i32, Counts)>) -> Self {
-        let mut truth = Self {
-            total: master,
-            workers: Vec::new(),
-        };
+        let mut truth = Self { total: master, workers: Vec::new() };
         for (tid, counts) in workers {
             truth.total.add(&counts);
             truth.workers.push(WorkerTruth {
@@ -88,35 +85,11 @@ impl fmt::Display for Truth {
             "tid", "waits", "returned", "events", "accepts", "EAGAIN"
         )?;
         for w in &self.workers {
-            row(
-                f,
-                &w.tid.to_string(),
-                [
-                    w.waits,
-                    w.waits_returned,
-                    w.events,
-                    w.accepts,
-                    w.accept_eagain,
-                ],
-            )?;
+            row(f, &w.tid.to_string(), [w.waits, w.waits_returned, w.events, w.accepts, w.accept_eagain])?;
         }
         let t = &self.total;
-        row(
-            f,
-            "total",
-            [
-                t.waits,
-                t.waits_returned,
-                t.events,
-                t.accepts,
-                t.accept_eagain,
-            ],
-        )?;
-        writeln!(
-            f,
-            "epoll_ctl: {} ADD, {} MOD, {} DEL",
-            t.ctl_add, t.ctl_mod, t.ctl_del
-        )
+        row(f, "total", [t.waits, t.waits_returned, t.events, t.accepts, t.accept_eagain])?;
+        writeln!(f, "epoll_ctl: {} ADD, {} MOD, {} DEL", t.ctl_add, t.ctl_mod, t.ctl_del)
     }
 }
 
@@ -133,11 +106,7 @@ mod tests {
     use super::{Counts, Truth};
 
     fn counts(waits: u64, ctl_add: u64) -> Counts {
-        Counts {
-            ctl_add,
-            waits,
-            ..Counts::default()
-        }
+        Counts { ctl_add, waits, ..Counts::default() }
     }
 
     #[test]
@@ -156,10 +125,7 @@ mod tests {
         let table = Truth::new(counts(0, 2), [(9, counts(3, 1))]).to_string();
         let lines: Vec<_> = table.lines().collect();
         assert_eq!(lines.len(), 4);
-        assert!(
-            lines[2].trim_start().starts_with("total          3"),
-            "{table}"
-        );
+        assert!(lines[2].trim_start().starts_with("total          3"), "{table}");
         assert_eq!(lines[3], "epoll_ctl: 3 ADD, 0 MOD, 0 DEL");
     }
 }

@@ -66,14 +66,10 @@ fn burst(options: &Options) -> Result<Vec<u64>> {
         Ok(tally)
     };
     thread::scope(|scope| {
-        let threads: Vec<_> = (0..options.connections.min(IN_FLIGHT))
-            .map(|_| scope.spawn(one_thread))
-            .collect();
+        let threads: Vec<_> = (0..options.connections.min(IN_FLIGHT)).map(|_| scope.spawn(one_thread)).collect();
         let mut tally = vec![0; options.tasks.len()];
         for handle in threads {
-            let part = handle
-                .join()
-                .map_err(|_| anyhow!("a connecting thread panicked"))??;
+            let part = handle.join().map_err(|_| anyhow!("a connecting thread panicked"))??;
             for (sum, one) in tally.iter_mut().zip(part) {
                 *sum += one;
             }
@@ -84,13 +80,10 @@ fn burst(options: &Options) -> Result<Vec<u64>> {
 
 /// Connects, reads to the end, and returns the index of the worker that answered.
 fn connect(address: SocketAddr) -> Result<u8> {
-    let mut connection = TcpStream::connect(address).with_context(|| {
-        format!("connect({address}); is the loopback interface up? (ip link set lo up)")
-    })?;
+    let mut connection = TcpStream::connect(address)
+        .with_context(|| format!("connect({address}); is the loopback interface up? (ip link set lo up)"))?;
     let mut answer = Vec::new();
-    connection
-        .read_to_end(&mut answer)
-        .with_context(|| format!("read the answer from {address}"))?;
+    connection.read_to_end(&mut answer).with_context(|| format!("read the answer from {address}"))?;
     match answer[..] {
         [worker] => Ok(worker),
         _ => bail!("a worker answered {} bytes instead of 1", answer.len()),
@@ -100,10 +93,7 @@ fn connect(address: SocketAddr) -> Result<u8> {
 fn count(tally: &mut [u64], worker: u8) -> Result<()> {
     let workers = tally.len();
     let slot = tally.get_mut(usize::from(worker));
-    ensure!(
-        slot.is_some(),
-        "worker {worker} answered, but there are {workers}"
-    );
+    ensure!(slot.is_some(), "worker {worker} answered, but there are {workers}");
     if let Some(slot) = slot {
         *slot += 1;
     }

@@ -49,34 +49,13 @@ impl Crew {
     /// in the socket's wait queue.
     pub(super) fn start(stage: &Arc<Stage>, workers: u8, processes: bool) -> Result<Self> {
         permit_observation()?;
-        let mut crew = Self {
-            stage: Arc::clone(stage),
-            members: Vec::new(),
-        };
+        let mut crew = Self { stage: Arc::clone(stage), members: Vec::new() };
         for index in 0..workers {
-            let stop = if crew.stage.shared().is_some() {
-                None
-            } else {
-                Some(Arc::new(new_stop()?))
-            };
-            let post = Post {
-                index,
-                stage: Arc::clone(&crew.stage),
-                stop: stop.clone(),
-            };
+            let stop = if crew.stage.shared().is_some() { None } else { Some(Arc::new(new_stop()?)) };
+            let post = Post { index, stage: Arc::clone(&crew.stage), stop: stop.clone() };
             let (reader, writer) = pipe().context("pipe")?;
-            let life = if processes {
-                Life::fork(&post, writer)?
-            } else {
-                Life::spawn(post, writer)?
-            };
-            crew.members.push(Member {
-                index,
-                tid: 0,
-                stop,
-                messages: BufReader::new(reader),
-                life,
-            });
+            let life = if processes { Life::fork(&post, writer)? } else { Life::spawn(post, writer)? };
+            crew.members.push(Member { index, tid: 0, stop, messages: BufReader::new(reader), life });
             if let Some(member) = crew.members.last_mut() {
                 member.expect_ready()?;
             }
@@ -95,9 +74,7 @@ impl Crew {
 
     /// Where each worker's next message arrives, in order of start.
     pub(super) fn pipes(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        self.members
-            .iter()
-            .map(|member| member.messages.get_ref().as_fd())
+        self.members.iter().map(|member| member.messages.get_ref().as_fd())
     }
 
     /// What the worker with this index said, or how it ended, although it was not told to stop.
@@ -114,15 +91,11 @@ impl Crew {
     /// Stops every worker and returns tid and counts of each, in order of start.
     pub(super) fn stop(mut self) -> Result<Vec<(i32, Counts)>> {
         if let Some(shared) = self.stage.shared() {
-            shared
-                .stop
-                .write(self.members.len() as u64)
-                .context("write to the shared eventfd")?;
+            shared.stop.write(self.members.len() as u64).context("write to the shared eventfd")?;
         }
         for member in &self.members {
             if let Some(stop) = &member.stop {
-                stop.write(1)
-                    .with_context(|| format!("write to the eventfd of worker {}", member.index))?;
+                stop.write(1).with_context(|| format!("write to the eventfd of worker {}", member.index))?;
             }
         }
         let mut counts = Vec::new();
@@ -170,16 +143,12 @@ impl Member {
     /// The next message. That of a worker which failed, and the silence of one which died, are errors.
     fn hear(&mut self) -> Result<Message> {
         let mut line = String::new();
-        self.messages
-            .read_line(&mut line)
-            .with_context(|| format!("read from worker {}", self.index))?;
+        self.messages.read_line(&mut line).with_context(|| format!("read from worker {}", self.index))?;
         if line.is_empty() {
             let how = self.end().unwrap_or_else(|| "ended".to_owned());
             bail!("worker {} {how} without a report", self.index);
         }
-        match serde_json::from_str(&line)
-            .with_context(|| format!("understand worker {}: {line}", self.index))?
-        {
+        match serde_json::from_str(&line).with_context(|| format!("understand worker {}: {line}", self.index))? {
             Message::Failed { error } => bail!("worker {} failed: {error}", self.index),
             message => Ok(message),
         }
@@ -191,12 +160,8 @@ impl Member {
             Life::Thread(handle) => handle.join().err().map(|_| "panicked".to_owned()),
             Life::Process(pid) => match waitpid(pid, None) {
                 Ok(WaitStatus::Exited(_, 0)) => None,
-                Ok(WaitStatus::Exited(_, code)) => {
-                    Some(format!("(pid {pid}) exited with code {code}"))
-                }
-                Ok(WaitStatus::Signaled(_, signal, _)) => {
-                    Some(format!("(pid {pid}) was killed by {signal}"))
-                }
+                Ok(WaitStatus::Exited(_, code)) => Some(format!("(pid {pid}) exited with code {code}")),
+                Ok(WaitStatus::Signaled(_, signal, _)) => Some(format!("(pid {pid}) was killed by {signal}")),
                 Ok(other) => Some(format!("(pid {pid}) ended as {other:?}")),
                 Err(errno) => Some(format!("(pid {pid}) could not be waited for: {errno}")),
             },
@@ -207,9 +172,7 @@ impl Member {
 
 impl Life {
     fn spawn(post: Post, writer: PipeWriter) -> Result<Self> {
-        let handle = thread::Builder::new()
-            .spawn(move || post.work(writer))
-            .context("start a thread")?;
+        let handle = thread::Builder::new().spawn(move || post.work(writer)).context("start a thread")?;
         Ok(Self::Thread(handle))
     }
 

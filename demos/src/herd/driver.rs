@@ -45,10 +45,7 @@ pub(super) fn drive(crew: &mut Crew, address: SocketAddr, options: &Options) -> 
 
 impl Client {
     fn start(crew: &Crew, address: SocketAddr, options: &Options) -> Result<Self> {
-        let tasks: Vec<_> = crew
-            .tasks()
-            .map(|(pid, tid)| format!("{pid}:{tid}"))
-            .collect();
+        let tasks: Vec<_> = crew.tasks().map(|(pid, tid)| format!("{pid}:{tid}")).collect();
         let mut command = Command::new("/proc/self/exe");
         command
             .arg("herd-client")
@@ -64,29 +61,17 @@ impl Client {
             command.pre_exec(move || {
                 prctl::set_pdeathsig(Signal::SIGKILL)?;
                 // It ended between fork and prctl: nobody will end this child.
-                if getppid() == master {
-                    Ok(())
-                } else {
-                    Err(Errno::ESRCH.into())
-                }
+                if getppid() == master { Ok(()) } else { Err(Errno::ESRCH.into()) }
             });
         }
-        let mut child = command
-            .spawn()
-            .context("start the client from /proc/self/exe; is /proc mounted?")?;
-        let tally = child
-            .stdout
-            .take()
-            .context("the client's stdout was piped")?;
+        let mut child = command.spawn().context("start the client from /proc/self/exe; is /proc mounted?")?;
+        let tally = child.stdout.take().context("the client's stdout was piped")?;
         Ok(Self { child, tally })
     }
 
     /// Waits until the client or a worker ends. With both, the worker is named: it is what the client depends on.
     fn watch(&self, crew: &Crew) -> Result<First> {
-        let mut watched: Vec<_> = crew
-            .pipes()
-            .map(|pipe| PollFd::new(pipe, PollFlags::POLLIN))
-            .collect();
+        let mut watched: Vec<_> = crew.pipes().map(|pipe| PollFd::new(pipe, PollFlags::POLLIN)).collect();
         watched.push(PollFd::new(self.tally.as_fd(), PollFlags::POLLIN));
         let workers = watched.len() - 1;
         loop {
@@ -105,12 +90,10 @@ impl Client {
 
     fn finish(&mut self) -> Result<Vec<u64>> {
         let mut tally = String::new();
-        self.tally
-            .read_to_string(&mut tally)
-            .context("read from the client")?;
+        self.tally.read_to_string(&mut tally).context("read from the client")?;
         let status = self.child.wait().context("wait for the client")?;
         if !status.success() {
-            bail!("the client failed ({status}); what it said stands above");
+            bail!("the client failed ({status}); its own message, if any, stands above");
         }
         serde_json::from_str(&tally).with_context(|| format!("understand the client: {tally}"))
     }

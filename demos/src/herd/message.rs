@@ -22,7 +22,6 @@ pub(super) enum Message {
 impl Message {
     pub(super) fn send(&self, to: &mut PipeWriter) -> Result<()> {
         let line = serde_json::to_string(self).context("write a message as JSON")? + "\n";
-        to.write_all(line.as_bytes())
-            .context("write to the master's pipe")
+        to.write_all(line.as_bytes()).context("write to the master's pipe")
     }
 }

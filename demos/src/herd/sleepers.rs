@@ -21,11 +21,7 @@ const PASSES: u32 = 2;
 
 /// The calls that glibc and musl make for `epoll_wait`.
 #[cfg(target_arch = "x86_64")]
-const WAITS: [libc::c_long; 3] = [
-    libc::SYS_epoll_wait,
-    libc::SYS_epoll_pwait,
-    libc::SYS_epoll_pwait2,
-];
+const WAITS: [libc::c_long; 3] = [libc::SYS_epoll_wait, libc::SYS_epoll_pwait, libc::SYS_epoll_pwait2];
 #[cfg(not(target_arch = "x86_64"))]
 const WAITS: [libc::c_long; 2] = [libc::SYS_epoll_pwait, libc::SYS_epoll_pwait2];
 
@@ -58,14 +54,8 @@ struct Cpus {
 
 impl Sleepers {
     pub(super) fn open(tasks: &[Task]) -> Result<Self> {
-        let sleepers = tasks
-            .iter()
-            .map(|task| Sleeper::open(*task))
-            .collect::<Result<_>>()?;
-        Ok(Self {
-            sleepers,
-            cpus: Cpus::allowed()?,
-        })
+        let sleepers = tasks.iter().map(|task| Sleeper::open(*task)).collect::<Result<_>>()?;
+        Ok(Self { sleepers, cpus: Cpus::allowed()? })
     }
 
     /// Returns when every worker sleeps in `epoll_wait` and nothing is on its way to wake one.
@@ -91,11 +81,7 @@ impl Sleepers {
 
 impl Sleeper {
     fn open(task: Task) -> Result<Self> {
-        Ok(Self {
-            task,
-            syscall: task.open("syscall")?,
-            stat: task.open("stat")?,
-        })
+        Ok(Self { task, syscall: task.open("syscall")?, stat: task.open("stat")? })
     }
 
     fn is_asleep(&self) -> Result<bool> {
@@ -110,13 +96,9 @@ impl Sleeper {
 
     fn read<'a>(&self, file: &File, name: &str, room: &'a mut [u8]) -> Result<&'a str> {
         let length = file.read_at(room, 0).with_context(|| {
-            format!(
-                "read {}; run as the workers' user or as root (is the worker still there?)",
-                self.task.path(name)
-            )
+            format!("read {}; run as the workers' user or as root (is the worker still there?)", self.task.path(name))
         })?;
-        std::str::from_utf8(&room[..length])
-            .with_context(|| format!("understand {}", self.task.path(name)))
+        std::str::from_utf8(&room[..length]).with_context(|| format!("understand {}", self.task.path(name)))
     }
 }
 
@@ -137,8 +119,7 @@ impl Cpus {
     /// Runs on every CPU in turn, and thereby after whatever softirq ran on it.
     fn visit(&self) -> Result<()> {
         for cpus in self.each.iter().chain([&self.all]) {
-            sched_setaffinity(Pid::from_raw(0), cpus)
-                .context("sched_setaffinity; may this process choose its CPU?")?;
+            sched_setaffinity(Pid::from_raw(0), cpus).context("sched_setaffinity; may this process choose its CPU?")?;
         }
         Ok(())
     }
@@ -147,17 +128,13 @@ impl Cpus {
 /// The content of /proc/PID/task/TID/syscall: "running", or the number of the call in which the task is blocked
 /// (-1 outside of any) and its arguments.
 fn is_in_epoll_wait(syscall: &str) -> bool {
-    let number = syscall
-        .split_whitespace()
-        .next()
-        .and_then(|first| first.parse().ok());
+    let number = syscall.split_whitespace().next().and_then(|first| first.parse().ok());
     number.is_some_and(|number: libc::c_long| WAITS.contains(&number))
 }
 
 /// The content of /proc/PID/task/TID/stat: `tid (comm) state ...`, where comm may hold anything, even parentheses.
 fn is_sleeping(stat: &str) -> bool {
-    stat.rsplit_once(") ")
-        .is_some_and(|(_, rest)| rest.starts_with('S'))
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('S'))
 }
 
 impl Task {
@@ -167,9 +144,7 @@ impl Task {
 
     fn open(self, file: &str) -> Result<File> {
         let path = self.path(file);
-        File::open(&path).with_context(|| {
-            format!("open {path}; is /proc mounted, and may this user see the workers?")
-        })
+        File::open(&path).with_context(|| format!("open {path}; is /proc mounted, and may this user see the workers?"))
     }
 }
 
@@ -177,13 +152,8 @@ impl FromStr for Task {
     type Err = anyhow::Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        let (pid, tid) = text
-            .split_once(':')
-            .ok_or_else(|| anyhow!("{text:?} is not PID:TID"))?;
-        let task = Self {
-            pid: pid.parse().context("PID")?,
-            tid: tid.parse().context("TID")?,
-        };
+        let (pid, tid) = text.split_once(':').ok_or_else(|| anyhow!("{text:?} is not PID:TID"))?;
+        let task = Self { pid: pid.parse().context("PID")?, tid: tid.parse().context("TID")? };
         ensure!(task.pid > 0 && task.tid > 0, "{text:?} names no task");
         Ok(task)
     }
@@ -195,14 +165,8 @@ mod tests {
 
     #[test]
     fn the_calls_of_the_epoll_wait_family_are_known() {
-        assert!(is_in_epoll_wait(&format!(
-            "{} 0x4 0x7ffc 0x40 0xffffffff 0x0 0x0 0x7ffc 0x7f01\n",
-            WAITS[0]
-        )));
-        assert!(!is_in_epoll_wait(&format!(
-            "{} 0x0 0x7ffc 0x40\n",
-            libc::SYS_read
-        )));
+        assert!(is_in_epoll_wait(&format!("{} 0x4 0x7ffc 0x40 0xffffffff 0x0 0x0 0x7ffc 0x7f01\n", WAITS[0])));
+        assert!(!is_in_epoll_wait(&format!("{} 0x0 0x7ffc 0x40\n", libc::SYS_read)));
         assert!(!is_in_epoll_wait("running\n"));
         assert!(!is_in_epoll_wait("-1 0x7ffc 0x7f01\n"));
         assert!(!is_in_epoll_wait(""));

@@ -11,8 +11,7 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::socket::sockopt::{ReuseAddr, ReusePort};
 use nix::sys::socket::{
-    AddressFamily, Backlog, SockFlag, SockProtocol, SockType, SockaddrIn, bind, getsockname,
-    listen, setsockopt, socket,
+    AddressFamily, Backlog, SockFlag, SockProtocol, SockType, SockaddrIn, bind, getsockname, listen, setsockopt, socket,
 };
 
 use crate::counted::Counted;
@@ -65,15 +64,7 @@ impl Stage {
         } else {
             None
         };
-        Ok((
-            Self {
-                mode,
-                address: SocketAddr::V4(name.into()),
-                socket,
-                shared,
-            },
-            calls,
-        ))
+        Ok((Self { mode, address: SocketAddr::V4(name.into()), socket, shared }, calls))
     }
 
     /// Takes down what the master registered, after the workers have left. Returns all that the master called.
@@ -102,9 +93,7 @@ impl Stage {
 
     /// A worker's own listening socket on the stage's port.
     pub(super) fn another_socket(&self) -> Result<OwnedFd> {
-        let SocketAddr::V4(address) = self.address else {
-            unreachable!("the stage is set on an IPv4 address")
-        };
+        let SocketAddr::V4(address) = self.address else { unreachable!("the stage is set on an IPv4 address") };
         let socket = bound_socket(self.mode, address)?;
         start_listening(&socket)?;
         Ok(socket)
@@ -133,22 +122,15 @@ pub(super) fn new_stop() -> Result<EventFd> {
 
 fn bound_socket(mode: Mode, address: SocketAddrV4) -> Result<OwnedFd> {
     let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
-    let socket = socket(
-        AddressFamily::Inet,
-        SockType::Stream,
-        flags,
-        SockProtocol::Tcp,
-    )
-    .context("socket")?;
+    let socket = socket(AddressFamily::Inet, SockType::Stream, flags, SockProtocol::Tcp).context("socket")?;
     if mode == Mode::Reuseport {
         setsockopt(&socket, ReusePort, &true).context("setsockopt(SO_REUSEPORT)")?;
     } else {
         setsockopt(&socket, ReuseAddr, &true).context("setsockopt(SO_REUSEADDR)")?;
     }
     match bind(socket.as_raw_fd(), &SockaddrIn::from(address)) {
-        Err(Errno::EADDRNOTAVAIL) => Err(Errno::EADDRNOTAVAIL).with_context(|| {
-            format!("bind({address}); bring the loopback interface up: ip link set lo up")
-        }),
+        Err(Errno::EADDRNOTAVAIL) => Err(Errno::EADDRNOTAVAIL)
+            .with_context(|| format!("bind({address}); bring the loopback interface up: ip link set lo up")),
         other => other.with_context(|| format!("bind({address})")),
     }?;
     Ok(socket)

@@ -43,9 +43,7 @@ impl Post {
     pub(super) fn work(&self, mut master: PipeWriter) {
         let last = match self.run(&mut master) {
             Ok(counts) => Message::Done { counts },
-            Err(error) => Message::Failed {
-                error: format!("{error:#}"),
-            },
+            Err(error) => Message::Failed { error: format!("{error:#}") },
         };
         if let Err(error) = last.send(&mut master) {
             eprintln!("demos: worker {}: {error:#}", self.index);
@@ -53,8 +51,7 @@ impl Post {
     }
 
     fn run(&self, master: &mut PipeWriter) -> Result<Counts> {
-        let name = std::ffi::CString::new(format!("herd-w{}", self.index))
-            .context("a name for the worker")?;
+        let name = std::ffi::CString::new(format!("herd-w{}", self.index)).context("a name for the worker")?;
         nix::sys::prctl::set_name(&name).context("prctl(PR_SET_NAME)")?;
         match (self.stage.shared(), &self.stop) {
             (Some(shared), _) => {
@@ -63,15 +60,11 @@ impl Post {
             }
             (None, Some(stop)) => {
                 let epoll = new_epoll()?;
-                let own = (self.stage.mode() == Mode::Reuseport)
-                    .then(|| self.stage.another_socket())
-                    .transpose()?;
+                let own = (self.stage.mode() == Mode::Reuseport).then(|| self.stage.another_socket()).transpose()?;
                 let listener = own.as_ref().unwrap_or(self.stage.socket());
                 let mut desk = Desk::new(self, &epoll, listener, stop);
-                desk.calls
-                    .add(&epoll, listener, listen_event(self.stage.mode()))?;
-                desk.calls
-                    .add(&epoll, stop, EpollEvent::new(EpollFlags::EPOLLIN, STOP))?;
+                desk.calls.add(&epoll, listener, listen_event(self.stage.mode()))?;
+                desk.calls.add(&epoll, stop, EpollEvent::new(EpollFlags::EPOLLIN, STOP))?;
                 desk.serve(master)
             }
             (None, None) => {
@@ -83,20 +76,11 @@ impl Post {
 
 impl<'a> Desk<'a> {
     fn new(post: &'a Post, epoll: &'a Epoll, listener: &'a OwnedFd, stop: &'a EventFd) -> Self {
-        Self {
-            post,
-            epoll,
-            listener,
-            stop,
-            calls: Counted::default(),
-        }
+        Self { post, epoll, listener, stop, calls: Counted::default() }
     }
 
     fn serve(mut self, master: &mut PipeWriter) -> Result<Counts> {
-        Message::Ready {
-            tid: nix::unistd::gettid().as_raw(),
-        }
-        .send(master)?;
+        Message::Ready { tid: nix::unistd::gettid().as_raw() }.send(master)?;
         let mut room = [EpollEvent::empty(); MAX_EVENTS];
         let mut stopping = false;
         while !stopping {
@@ -105,9 +89,7 @@ impl<'a> Desk<'a> {
                     self.take_connections()?;
                 } else {
                     // There is one for each worker: on a shared eventfd none takes another's.
-                    self.stop
-                        .read()
-                        .context("read the eventfd that says to stop")?;
+                    self.stop.read().context("read the eventfd that says to stop")?;
                     stopping = true;
                 }
             }
@@ -126,15 +108,12 @@ impl<'a> Desk<'a> {
             let connection = self.calls.accept(self.listener)?;
             if mode == Mode::Oneshot {
                 // Before the answer, so that another worker can take the next connection meanwhile.
-                self.calls
-                    .modify(self.epoll, self.listener, listen_event(mode))?;
+                self.calls.modify(self.epoll, self.listener, listen_event(mode))?;
             }
             let Some(connection) = connection else {
                 return Ok(());
             };
-            TcpStream::from(connection)
-                .write_all(&[self.post.index])
-                .context("write the answer to a connection")?;
+            TcpStream::from(connection).write_all(&[self.post.index]).context("write the answer to a connection")?;
             if mode != Mode::Et {
                 return Ok(());
             }
