@@ -1,0 +1,41 @@
+//! Programs of this workspace, built without shared libraries for the guest.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Result, bail};
+
+use crate::{exec, progress};
+
+/// The target is named so that build scripts and macros keep their own flags.
+const TARGET: &str = "x86_64-unknown-linux-gnu";
+const PROFILE: &str = "guest";
+
+/// The top folder of this checkout.
+pub(crate) fn workspace() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.parent().unwrap_or(here).to_path_buf()
+}
+
+/// The cargo that started us, or the one on `PATH`.
+pub(crate) fn cargo() -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(workspace());
+    command
+}
+
+/// Builds packages as static programs and returns the folder that holds them.
+pub(crate) fn build(packages: &[&str]) -> Result<PathBuf> {
+    if !cfg!(target_arch = "x86_64") {
+        bail!("the virtual machine is x86-64 only so far: run on an x86-64 machine, or use --host");
+    }
+    let mut command = cargo();
+    command.args(["build", "--quiet", "--profile", PROFILE, "--target", TARGET]);
+    for package in packages {
+        command.args(["--package", package]);
+    }
+    command.env_remove("CARGO_ENCODED_RUSTFLAGS").env("RUSTFLAGS", "-Ctarget-feature=+crt-static");
+    progress::timed(&format!("building {} for the guest", packages.join(", ")), || exec::run(&mut command))?;
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace().join("target"), PathBuf::from);
+    Ok(workspace().join(target).join(TARGET).join(PROFILE))
+}

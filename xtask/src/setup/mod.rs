@@ -1,0 +1,6 @@
+//! What a fresh machine lacks: found, fetched or built, each once.
+
+pub(crate) mod apt;
+pub(crate) mod busybox;
+pub(crate) mod guest_build;
+pub(crate) mod tools;

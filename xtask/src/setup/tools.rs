@@ -1,0 +1,68 @@
+//! Programs of the host that Debian packages bring: QEMU, bpftrace, strace.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::{exec, progress};
+
+/// A program and the Debian package that holds it.
+pub(crate) struct Tool {
+    pub(crate) program: &'static str,
+    pub(crate) package: &'static str,
+}
+
+pub(crate) const QEMU: Tool = Tool { program: "qemu-system-x86_64", package: "qemu-system-x86" };
+
+/// Finds a tool on `PATH`, or installs its package when this user may; else says what to type.
+pub(crate) fn find_or_install(tool: &Tool, otherwise: &str) -> Result<PathBuf> {
+    if let Some(path) = exec::on_path(tool.program) {
+        return Ok(path);
+    }
+    let by_hand = format!(
+        "{} is not installed: run `sudo apt-get install --no-install-recommends {}`{otherwise}",
+        tool.program, tool.package
+    );
+    if exec::on_path("apt-get").is_none() {
+        bail!("{by_hand}");
+    }
+    let Some(prefix) = root_prefix() else { bail!("{by_hand}") };
+    progress::timed(&format!("installing the package {}", tool.package), || {
+        // A fresh image has no package lists at all: only then, or when the first try fails, are they fetched.
+        if install(prefix, tool.package).is_err() {
+            refresh_lists()?;
+            install(prefix, tool.package)?;
+        }
+        Ok(())
+    })
+    .with_context(|| by_hand.clone())?;
+    exec::on_path(tool.program).with_context(|| by_hand)
+}
+
+/// Does `apt-get update`, when this user may.
+pub(crate) fn refresh_lists() -> Result<()> {
+    let Some(prefix) = root_prefix() else { bail!("only root may do that") };
+    exec::output(&mut as_root(prefix, &["apt-get", "update", "-q"])).map(drop)
+}
+
+fn install(prefix: &[&str], package: &str) -> Result<()> {
+    let line = ["apt-get", "install", "-y", "-q", "--no-install-recommends", package];
+    exec::output(as_root(prefix, &line).env("DEBIAN_FRONTEND", "noninteractive")).map(drop)
+}
+
+/// How to become root without asking: nothing, `sudo -n`, or no way at all.
+fn root_prefix() -> Option<&'static [&'static str]> {
+    if nix::unistd::geteuid().is_root() {
+        return Some(&[]);
+    }
+    let may = exec::captured(Command::new("sudo").args(["-n", "true"])).is_ok_and(|done| done.status.success());
+    may.then_some(&["sudo", "-n"])
+}
+
+fn as_root(prefix: &[&str], line: &[&str]) -> Command {
+    let words: Vec<&str> = prefix.iter().chain(line).copied().collect();
+    let mut command = Command::new(words[0]);
+    command.args(&words[1..]);
+    command
+}
