@@ -7,9 +7,9 @@ use crate::event::Event;
 
 /// How long an event is held back, in nanoseconds. A probe runs for a few microseconds; an emulated CPU may be put aside for
 /// tens of milliseconds in the middle of one.
-pub const WINDOW_NS: u64 = 100_000_000;
+pub(super) const WINDOW_NS: u64 = 100_000_000;
 
-/// Sorts events within [`WINDOW_NS`].
+/// Sorts events within [WINDOW_NS].
 #[derive(Debug, Default)]
 pub struct Sequencer {
     held: Vec<Event>,
@@ -31,6 +31,12 @@ impl Sequencer {
     /// was last found empty. Events of equal time keep the order in which they came.
     pub fn release(&mut self, now_ns: u64, out: &mut Vec<Event>) {
         self.release_until(now_ns.saturating_sub(WINDOW_NS), out);
+    }
+
+    /// Appends to `out` what is older than the newest event by the window: for when events come faster than they are read.
+    pub fn release_seen(&mut self, out: &mut Vec<Event>) {
+        let newest = self.held.iter().map(Event::ts_ns).max().unwrap_or(0);
+        self.release(newest, out);
     }
 
     /// Appends everything to `out`: nothing more will come.

@@ -1,0 +1,258 @@
+//! Loads the object and attaches what the plan names, hook by hook, until one variant of each holds.
+//!
+//! In: the plan, the configuration. Out: the loaded object and, for each hook, what was tried and how it went.
+
+use aya::programs::{
+    FEntry, FExit, Iter, KProbe, Program as Loaded, ProgramError, RawTracePoint, TracePoint,
+};
+use aya::{Btf, Ebpf, EbpfError, EbpfLoader, Pod};
+use thiserror::Error;
+use tracer_common::{Config, EVENTS_MAP, Hook};
+
+use super::OBJECT;
+use super::catalog::{Attach, Backend, Need, Program, Variant};
+use super::plan::HookPlan;
+use crate::event::HookInfo;
+
+/// Lines of a verifier's log that an error shows; `-v` shows all.
+const LOG_LINES: usize = 40;
+
+/// Sizes of the maps, all bounded. The kernel allocates them when the object is loaded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sizes {
+    /// Bytes of the ring buffer: a power of two, at least a page.
+    pub ring_bytes: u32,
+    /// Processes, eventpolls and tasks that can be followed at once.
+    pub entries: u32,
+}
+
+impl Default for Sizes {
+    fn default() -> Self {
+        Self { ring_bytes: 16 << 20, entries: 32_768 }
+    }
+}
+
+/// Why the object could not be loaded at all.
+#[derive(Debug, Error)]
+pub enum LoadError {
+    /// The kernel refused a map, or the object is broken.
+    #[error("the kernel refused the maps of the probes: {0}")]
+    Object(#[from] Box<EbpfError>),
+    /// The object is of another version than this program.
+    #[error("the probes are of another version than this program: there is no map {EVENTS_MAP}; build with `cargo xtask ebpf`")]
+    Version,
+}
+
+/// How it went with one hook.
+#[derive(Debug, Clone)]
+pub struct Outcome {
+    /// The hook.
+    pub hook: Hook,
+    /// Whether it can be missing.
+    pub need: Need,
+    /// The variant that holds.
+    pub held: Option<&'static Variant>,
+    /// The kernel's places that are attached; fewer than the variant's when optional ones are missing.
+    pub targets: Vec<&'static str>,
+    /// What did not work before that: sentences.
+    pub refused: Vec<String>,
+}
+
+impl Outcome {
+    /// As it stands in a trace.
+    #[must_use]
+    pub fn info(&self) -> HookInfo {
+        let missing = match (self.held, self.need) {
+            (Some(_), _) => String::new(),
+            (None, Need::Required) => format!("nothing can be traced without it ({})", self.refused.join("; ")),
+            (None, Need::Optional(lost)) => format!("{lost} ({})", self.refused.join("; ")),
+        };
+        let backend = match self.held {
+            Some(variant) if variant.backend == Backend::Neutral && self.hook == Hook::Inventory => "iter",
+            Some(variant) => variant.backend.name(),
+            None => "",
+        };
+        HookInfo {
+            hook: self.hook.name().to_owned(),
+            backend: backend.to_owned(),
+            targets: self.targets.iter().map(ToString::to_string).collect(),
+            missing,
+        }
+    }
+}
+
+/// [`Config`] as aya takes globals.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+struct Globals(Config);
+
+// SAFETY: `Config` is `repr(C)`, of integers only, without padding (asserted in tracer-common).
+unsafe impl Pod for Globals {}
+
+/// Loads the object's maps with the configuration as read-only globals. No program is loaded yet.
+///
+/// # Errors
+/// [`LoadError`]
+pub fn load(config: Config, sizes: Sizes, btf: Option<&Btf>) -> Result<Ebpf, LoadError> {
+    let globals = Globals(config);
+    let ebpf = EbpfLoader::new()
+        .btf(btf)
+        .override_global("CONFIG", &globals, true)
+        .map_max_entries(EVENTS_MAP, sizes.ring_bytes)
+        .map_max_entries("TGIDS", sizes.entries)
+        .map_max_entries("EVENTPOLLS", sizes.entries)
+        .map_max_entries("TASKS", sizes.entries)
+        .load(OBJECT)
+        .map_err(Box::new)?;
+    if ebpf.map(EVENTS_MAP).is_none() {
+        return Err(LoadError::Version);
+    }
+    Ok(ebpf)
+}
+
+/// Attaches every hook of the plan, in its order. Nothing is reported before tracing is switched on.
+pub fn attach(ebpf: &mut Ebpf, plans: Vec<HookPlan>, btf: Option<&Btf>, full_log: bool) -> Vec<Outcome> {
+    plans.into_iter().map(|plan| attach_hook(ebpf, plan, btf, full_log)).collect()
+}
+
+fn attach_hook(ebpf: &mut Ebpf, plan: HookPlan, btf: Option<&Btf>, full_log: bool) -> Outcome {
+    let mut outcome =
+        Outcome { hook: plan.hook, need: plan.need, held: None, targets: Vec::new(), refused: plan.skipped };
+    for variant in plan.tries {
+        match attach_variant(ebpf, variant, btf, full_log) {
+            Ok(targets) => {
+                outcome.held = Some(variant);
+                outcome.targets = targets;
+                break;
+            }
+            Err(why) => outcome.refused.push(why),
+        }
+    }
+    outcome
+}
+
+/// All programs of a variant, or none.
+fn attach_variant(
+    ebpf: &mut Ebpf,
+    variant: &'static Variant,
+    btf: Option<&Btf>,
+    full_log: bool,
+) -> Result<Vec<&'static str>, String> {
+    let mut targets = Vec::new();
+    for program in variant.programs {
+        match attach_program(ebpf, program, btf) {
+            Ok(()) if targets.contains(&program.attach.target()) => {}
+            Ok(()) => targets.push(program.attach.target()),
+            Err(_) if program.optional => {}
+            Err(error) => {
+                for done in variant.programs {
+                    unload(ebpf, done.name);
+                }
+                return Err(format!("{}: {}", describe(program.attach), explain(&error, full_log)));
+            }
+        }
+    }
+    Ok(targets)
+}
+
+fn describe(attach: Attach) -> String {
+    match attach {
+        Attach::Fentry(name) => format!("fentry {name}"),
+        Attach::Fexit(name) => format!("fexit {name}"),
+        Attach::Kprobe(name) => format!("kprobe {name}"),
+        Attach::Kretprobe(name) => format!("kretprobe {name}"),
+        Attach::Tracepoint(category, name) => format!("tracepoint {category}:{name}"),
+        Attach::RawTracepoint(name) => format!("raw tracepoint {name}"),
+        Attach::Iter(name) => format!("iterator {name}"),
+    }
+}
+
+fn attach_program(ebpf: &mut Ebpf, program: &Program, btf: Option<&Btf>) -> Result<(), ProgramError> {
+    let loaded = ebpf.program_mut(program.name).ok_or(ProgramError::NotLoaded)?;
+    let need_btf = || btf.ok_or(ProgramError::NotLoaded);
+    match program.attach {
+        Attach::Fentry(function) => {
+            let fentry: &mut FEntry = loaded.try_into()?;
+            once(fentry.load(function, need_btf()?))?;
+            fentry.attach().map(drop)
+        }
+        Attach::Fexit(function) => {
+            let fexit: &mut FExit = loaded.try_into()?;
+            once(fexit.load(function, need_btf()?))?;
+            fexit.attach().map(drop)
+        }
+        Attach::Kprobe(function) | Attach::Kretprobe(function) => {
+            let kprobe: &mut KProbe = loaded.try_into()?;
+            once(kprobe.load())?;
+            kprobe.attach(function, 0).map(drop)
+        }
+        Attach::Tracepoint(category, name) => {
+            let tracepoint: &mut TracePoint = loaded.try_into()?;
+            once(tracepoint.load())?;
+            tracepoint.attach(category, name).map(drop)
+        }
+        Attach::RawTracepoint(name) => {
+            let raw: &mut RawTracePoint = loaded.try_into()?;
+            once(raw.load())?;
+            raw.attach(name).map(drop)
+        }
+        // Attached when it runs.
+        Attach::Iter(kind) => {
+            let iter: &mut Iter = loaded.try_into()?;
+            once(iter.load(kind, need_btf()?))
+        }
+    }
+}
+
+/// A program that goes to several places is loaded for the first.
+fn once(result: Result<(), ProgramError>) -> Result<(), ProgramError> {
+    match result {
+        Err(ProgramError::AlreadyLoaded) => Ok(()),
+        other => other,
+    }
+}
+
+/// Detaches and unloads; a program that was not loaded is left as it is.
+fn unload(ebpf: &mut Ebpf, name: &str) {
+    let Some(program) = ebpf.program_mut(name) else { return };
+    let _ = match program {
+        Loaded::FEntry(program) => program.unload(),
+        Loaded::FExit(program) => program.unload(),
+        Loaded::KProbe(program) => program.unload(),
+        Loaded::TracePoint(program) => program.unload(),
+        Loaded::RawTracePoint(program) => program.unload(),
+        Loaded::Iter(program) => program.unload(),
+        _ => Ok(()),
+    };
+}
+
+/// One sentence, and for a refused program the end of the verifier's log.
+fn explain(error: &ProgramError, full_log: bool) -> String {
+    match error {
+        ProgramError::LoadError { io_error, verifier_log } => {
+            let log = verifier_log.to_string();
+            let lines: Vec<&str> = log.lines().filter(|line| !line.trim().is_empty()).collect();
+            let from = if full_log { 0 } else { lines.len().saturating_sub(LOG_LINES) };
+            let tail = lines.get(from..).unwrap_or_default().join("\n");
+            if tail.is_empty() {
+                format!("the kernel refused to load the program: {io_error}")
+            } else {
+                format!("the kernel refused to load the program: {io_error}; its verifier said:\n{tail}")
+            }
+        }
+        ProgramError::SyscallError(error) => format!("{error}: {}", error.io_error),
+        ProgramError::NotLoaded => "the kernel has no BTF".to_owned(),
+        other => {
+            let mut text = other.to_string();
+            let mut source = std::error::Error::source(other);
+            while let Some(cause) = source {
+                let cause_text = cause.to_string();
+                if !text.contains(&cause_text) {
+                    text = format!("{text}: {cause_text}");
+                }
+                source = cause.source();
+            }
+            text
+        }
+    }
+}

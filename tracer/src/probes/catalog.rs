@@ -1,0 +1,243 @@
+//! Every hook that eptrace can use: what it attaches to, in order of preference, and what is lost without it.
+
+use tracer_common::Hook;
+
+/// How a program meets the kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Attach {
+    /// At the entry of a function, through its BTF.
+    Fentry(&'static str),
+    /// At the exit of a function, through its BTF.
+    Fexit(&'static str),
+    /// At the entry of a function, by its symbol.
+    Kprobe(&'static str),
+    /// At the return of a function, by its symbol.
+    Kretprobe(&'static str),
+    /// At a tracepoint: category and name.
+    Tracepoint(&'static str, &'static str),
+    /// At a tracepoint, unprepared.
+    RawTracepoint(&'static str),
+    /// A walk over kernel objects, started by hand.
+    Iter(&'static str),
+}
+
+impl Attach {
+    /// The kernel's name for the place.
+    #[must_use]
+    pub const fn target(self) -> &'static str {
+        match self {
+            Self::Fentry(name)
+            | Self::Fexit(name)
+            | Self::Kprobe(name)
+            | Self::Kretprobe(name)
+            | Self::Tracepoint(_, name)
+            | Self::RawTracepoint(name)
+            | Self::Iter(name) => name,
+        }
+    }
+}
+
+/// The family of a variant, as `--backend` names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Backend {
+    /// BPF trampolines: fentry and fexit.
+    Fentry,
+    /// kprobes, kretprobes, and the tracepoints that stand for kretprobes of sleeping calls.
+    Kprobe,
+    /// Neither: raw tracepoints, iterators. Taken whatever `--backend` says.
+    Neutral,
+}
+
+impl Backend {
+    /// The name in outputs and trace files.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Fentry => "fentry",
+            Self::Kprobe => "kprobe",
+            Self::Neutral => "raw-tracepoint",
+        }
+    }
+}
+
+/// One program of the object and where it goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Program {
+    /// Its name in the object.
+    pub name: &'static str,
+    /// Where it goes.
+    pub attach: Attach,
+    /// Whether the variant stands without it, as with a system call that older kernels lack.
+    pub optional: bool,
+}
+
+/// One way to serve a hook: all its programs, or none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Variant {
+    /// Its family.
+    pub backend: Backend,
+    /// What it attaches.
+    pub programs: &'static [Program],
+}
+
+/// Whether eptrace can do without a hook.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Need {
+    /// Nothing can be traced without it.
+    Required,
+    /// What is lost without it: a whole sentence.
+    Optional(&'static str),
+}
+
+/// A hook and the ways to serve it, best first within each family.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ProbeSpec {
+    /// The hook.
+    pub hook: Hook,
+    /// Whether it can be missing.
+    pub need: Need,
+    /// The ways.
+    pub variants: &'static [Variant],
+}
+
+const fn program(name: &'static str, attach: Attach) -> Program {
+    Program { name, attach, optional: false }
+}
+
+const fn optional(name: &'static str, attach: Attach) -> Program {
+    Program { name, attach, optional: true }
+}
+
+const fn fentry(programs: &'static [Program]) -> Variant {
+    Variant { backend: Backend::Fentry, programs }
+}
+
+const fn kprobe(programs: &'static [Program]) -> Variant {
+    Variant { backend: Backend::Kprobe, programs }
+}
+
+const fn neutral(programs: &'static [Program]) -> Variant {
+    Variant { backend: Backend::Neutral, programs }
+}
+
+/// All hooks, in the order in which they are attached: who lives first, then what they do.
+pub const CATALOG: &[ProbeSpec] = &[
+    ProbeSpec {
+        hook: Hook::Lifecycle,
+        need: Need::Required,
+        variants: &[neutral(&[
+            program("process_fork", Attach::RawTracepoint("sched_process_fork")),
+            program("process_exec", Attach::RawTracepoint("sched_process_exec")),
+            program("process_exit", Attach::RawTracepoint("sched_process_exit")),
+            program("process_free", Attach::RawTracepoint("sched_process_free")),
+        ])],
+    },
+    ProbeSpec {
+        hook: Hook::Release,
+        need: Need::Optional("the end of eventpolls and of watched files is not seen: a reused address is taken for the old object"),
+        variants: &[
+            fentry(&[
+                program("release_fentry", Attach::Fentry("ep_eventpoll_release")),
+                program("file_gone_fentry", Attach::Fentry("eventpoll_release_file")),
+            ]),
+            kprobe(&[
+                program("release_kprobe", Attach::Kprobe("ep_eventpoll_release")),
+                program("file_gone_kprobe", Attach::Kprobe("eventpoll_release_file")),
+            ]),
+        ],
+    },
+    ProbeSpec {
+        hook: Hook::Ctl,
+        need: Need::Required,
+        variants: &[
+            fentry(&[program("ctl_fexit", Attach::Fexit("do_epoll_ctl"))]),
+            kprobe(&[
+                program("ctl_kretprobe", Attach::Kretprobe("do_epoll_ctl")),
+                program("ctl_kprobe", Attach::Kprobe("do_epoll_ctl")),
+            ]),
+        ],
+    },
+    ProbeSpec {
+        hook: Hook::Hooked,
+        need: Need::Optional("what a registered file is (address, kind) is not seen, and an item is known only from its first callback on"),
+        variants: &[
+            fentry(&[program("hooked_fentry", Attach::Fentry("ep_ptable_queue_proc"))]),
+            kprobe(&[program("hooked_kprobe", Attach::Kprobe("ep_ptable_queue_proc"))]),
+        ],
+    },
+    ProbeSpec {
+        hook: Hook::Callback,
+        need: Need::Required,
+        variants: &[
+            fentry(&[
+                program("callback_fexit", Attach::Fexit("ep_poll_callback")),
+                program("callback_fentry", Attach::Fentry("ep_poll_callback")),
+            ]),
+            kprobe(&[
+                program("callback_kretprobe", Attach::Kretprobe("ep_poll_callback")),
+                program("callback_kprobe", Attach::Kprobe("ep_poll_callback")),
+            ]),
+        ],
+    },
+    ProbeSpec {
+        hook: Hook::Wake,
+        need: Need::Required,
+        variants: &[
+            fentry(&[program("wake_fexit", Attach::Fexit("ep_autoremove_wake_function"))]),
+            kprobe(&[
+                program("wake_kretprobe", Attach::Kretprobe("ep_autoremove_wake_function")),
+                program("wake_kprobe", Attach::Kprobe("ep_autoremove_wake_function")),
+            ]),
+        ],
+    },
+    ProbeSpec {
+        hook: Hook::Scan,
+        need: Need::Optional("scans are not seen: a task that woke, found nothing and slept again is known only when it is woken anew"),
+        variants: &[
+            fentry(&[program("send_events_fexit", Attach::Fexit("ep_send_events"))]),
+            fentry(&[program("done_scan_fentry", Attach::Fentry("ep_done_scan"))]),
+            fentry(&[program("send_events_proc_fexit", Attach::Fexit("ep_send_events_proc"))]),
+            kprobe(&[program("send_events_kretprobe", Attach::Kretprobe("ep_send_events"))]),
+            kprobe(&[program("done_scan_kprobe", Attach::Kprobe("ep_done_scan"))]),
+            kprobe(&[program("send_events_proc_kprobe", Attach::Kprobe("ep_send_events_proc"))]),
+        ],
+    },
+    ProbeSpec {
+        hook: Hook::WaitExit,
+        need: Need::Required,
+        variants: &[
+            fentry(&[program("wait_fexit", Attach::Fexit("do_epoll_wait"))]),
+            kprobe(&[
+                // arm64 has no epoll_wait, kernels before 5.11 no epoll_pwait2.
+                optional("wait_sys_exit", Attach::Tracepoint("syscalls", "sys_exit_epoll_wait")),
+                program("wait_sys_exit", Attach::Tracepoint("syscalls", "sys_exit_epoll_pwait")),
+                optional("wait_sys_exit", Attach::Tracepoint("syscalls", "sys_exit_epoll_pwait2")),
+            ]),
+        ],
+    },
+    ProbeSpec {
+        hook: Hook::WaitEnter,
+        need: Need::Required,
+        variants: &[
+            fentry(&[program("wait_fentry", Attach::Fentry("do_epoll_wait"))]),
+            kprobe(&[program("wait_kprobe", Attach::Kprobe("do_epoll_wait"))]),
+        ],
+    },
+    ProbeSpec {
+        hook: Hook::Accept,
+        need: Need::Optional("accepted connections are not seen: whether a wake-up was of use cannot be said"),
+        variants: &[
+            fentry(&[program("accept_fexit", Attach::Fexit("__sys_accept4"))]),
+            kprobe(&[
+                program("accept_sys_exit", Attach::Tracepoint("syscalls", "sys_exit_accept")),
+                program("accept_sys_exit", Attach::Tracepoint("syscalls", "sys_exit_accept4")),
+                program("accept_kprobe", Attach::Kprobe("__sys_accept4")),
+            ]),
+        ],
+    },
+    ProbeSpec {
+        hook: Hook::Inventory,
+        need: Need::Optional("eventpolls that were open before tracing began are known only from their next epoll_wait or epoll_ctl on"),
+        variants: &[neutral(&[program("inventory", Attach::Iter("task_file"))])],
+    },
+];

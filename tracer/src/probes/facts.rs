@@ -1,0 +1,147 @@
+//! From the facts about this kernel to what the probes must know: names, layout, and the configuration.
+
+use std::path::{Path, PathBuf};
+
+use tracer_common::{Config, Layout, OFFSET_UNKNOWN};
+
+use super::catalog::{Attach, CATALOG};
+use super::plan::Names;
+use crate::kernel::btf::{Btf, VMLINUX};
+use crate::kernel::layout::{MissingField, resolve};
+use crate::kernel::symbols::Symbols;
+
+/// `file_operations` by which a registered file's kind is known; every kernel has some of them.
+const FILE_OPERATIONS: &[&str] = &[
+    "eventpoll_fops",
+    "socket_file_ops",
+    "eventfd_fops",
+    "pipefifo_fops",
+    "timerfd_fops",
+    "signalfd_fops",
+    "inotify_fops",
+    "fanotify_fops",
+    "pidfd_fops",
+    "pidfs_file_operations",
+    "tty_fops",
+    "io_uring_fops",
+    "tun_fops",
+    "perf_fops",
+    "ringbuf_map_fops",
+];
+
+/// What was found out about this kernel before anything is loaded.
+#[derive(Debug)]
+pub struct Facts {
+    /// Where the BTF was read.
+    pub btf_path: PathBuf,
+    /// Functions that exist.
+    pub names: Names,
+    /// Field offsets; unknown ones stand in `missing`.
+    pub layout: Layout,
+    /// Fields that this kernel does not have.
+    pub missing: Vec<MissingField>,
+    /// Addresses of [`FILE_OPERATIONS`] and their names.
+    pub file_operations: Vec<(u64, String)>,
+    /// The last argument of `do_epoll_wait` is milliseconds (5.10).
+    pub timeout_is_ms: bool,
+    /// The second argument of `ep_done_scan` is a plain list.
+    pub scan_list_is_head: bool,
+    /// Where `missed` lies in the kernel's `struct bpf_link_info`, if it counts skipped kprobes.
+    pub missed_offset: Option<usize>,
+}
+
+impl Facts {
+    /// Reads BTF and kallsyms.
+    ///
+    /// # Errors
+    /// A sentence that says what is missing and what to do.
+    pub fn gather(btf: Option<&Path>) -> anyhow::Result<Self> {
+        let btf_path = btf.unwrap_or(Path::new(VMLINUX)).to_path_buf();
+        let btf = Btf::load(&btf_path)?;
+        let functions = functions();
+        let wanted: Vec<&str> = functions.iter().copied().chain(FILE_OPERATIONS.iter().copied()).collect();
+        let symbols = Symbols::load(&wanted)?;
+        let (layout, missing) = resolve(&btf);
+        let names = Names {
+            symbols: functions.iter().filter(|name| symbols.exact(name).is_some()).map(ToString::to_string).collect(),
+            btf_functions: functions.iter().filter(|name| btf.function(name).is_ok()).map(ToString::to_string).collect(),
+        };
+        let file_operations = FILE_OPERATIONS
+            .iter()
+            .filter_map(|name| Some((symbols.address(name).filter(|address| *address != 0)?, (*name).to_owned())))
+            .collect();
+        let parameter = |function: &str, index: usize| -> Option<String> {
+            btf.function(function).ok()?.parameters.get(index).map(|parameter| parameter.c_type.clone())
+        };
+        Ok(Self {
+            btf_path,
+            names,
+            layout,
+            missing,
+            file_operations,
+            timeout_is_ms: parameter("do_epoll_wait", 3).as_deref() == Some("int"),
+            scan_list_is_head: parameter("ep_done_scan", 1).is_some_and(|name| name.contains("struct list_head")),
+            missed_offset: btf
+                .field_offset("bpf_link_info", "perf_event.kprobe.missed")
+                .ok()
+                .and_then(|offset| usize::try_from(offset).ok()),
+        })
+    }
+
+    /// The configuration of the probes on this kernel; whom to trace is the caller's to fill in.
+    #[must_use]
+    pub fn config(&self) -> Config {
+        let address = |name: &str| {
+            self.file_operations.iter().find(|(_, symbol)| symbol == name).map_or(0, |(address, _)| *address)
+        };
+        Config {
+            layout: self.layout,
+            eventpoll_fops: address("eventpoll_fops"),
+            socket_fops: address("socket_file_ops"),
+            own_tgid: std::process::id(),
+            user_event_bytes: if cfg!(target_arch = "x86_64") { 12 } else { 16 },
+            timeout_is_ms: u32::from(self.timeout_is_ms),
+            scan_list_is_head: u32::from(self.scan_list_is_head),
+            ..Config::EMPTY
+        }
+    }
+
+    /// The fields without which no event can be read, by their kernel names; empty when all are known.
+    #[must_use]
+    pub fn fatal_fields(&self) -> Vec<String> {
+        let needed = [
+            self.layout.epitem_bytes,
+            self.layout.epitem_ep,
+            self.layout.epitem_file,
+            self.layout.epitem_events,
+            self.layout.ep_ovflist,
+            self.layout.pwq_base,
+            self.layout.pwq_wait,
+            self.layout.wait_private,
+            self.layout.task_files,
+            self.layout.task_tgid,
+            self.layout.files_fdt,
+            self.layout.fdt_fd,
+            self.layout.file_private_data,
+        ];
+        if needed.contains(&OFFSET_UNKNOWN) {
+            self.missing.iter().map(ToString::to_string).collect()
+        } else {
+            Vec::new()
+        }
+    }
+}
+
+/// Every function that the catalogue names.
+fn functions() -> Vec<&'static str> {
+    let mut names: Vec<&str> = CATALOG
+        .iter()
+        .flat_map(|spec| spec.variants)
+        .flat_map(|variant| variant.programs)
+        .filter(|program| !matches!(program.attach, Attach::Tracepoint(..) | Attach::RawTracepoint(_) | Attach::Iter(_)))
+        .map(|program| program.attach.target())
+        .collect();
+    names.sort_unstable();
+    names.dedup();
+    names
+}

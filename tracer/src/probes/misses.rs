@@ -1,0 +1,137 @@
+//! What the kernel itself skipped: programs that could not run because one already ran on that CPU, and kprobes that were hit
+//! while another was handled.
+//!
+//! A program's `recursion_misses` counts fentry programs from 5.12 on, kprobe programs from 6.7 on (kernel/trace/bpf_trace.c,
+//! `trace_call_bpf`); a kprobe link's `missed` is the kprobe's own counter, from 6.7 on. Where the kernel cannot count, the trace
+//! says so.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::mem::offset_of;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
+
+use aya::Ebpf;
+use aya_obj::generated::{bpf_cmd, bpf_prog_info};
+use tracer_common::Hook;
+
+use super::attach::Outcome;
+use crate::event::LossReason;
+
+/// Bytes of the info structures as this program knows them; the kernel fills what it has.
+const INFO_BYTES: usize = 512;
+
+/// The counters of the attached programs and links.
+#[derive(Debug)]
+pub struct Misses {
+    counters: Vec<(Hook, LossReason, OwnedFd, usize)>,
+    told: BTreeMap<(Hook, LossReason), u64>,
+}
+
+impl Misses {
+    /// Opens the counters of everything that is attached. `missed_offset` is that of `perf_event.kprobe.missed` in the kernel's
+    /// `struct bpf_link_info`, `None` where it has no such field.
+    #[must_use]
+    pub fn open(ebpf: &Ebpf, outcomes: &[Outcome], missed_offset: Option<usize>) -> Self {
+        let mut counters = Vec::new();
+        let mut hooks = BTreeMap::new();
+        for outcome in outcomes {
+            let programs = outcome.held.map(|variant| variant.programs).unwrap_or_default();
+            let names: BTreeSet<&str> = programs.iter().map(|program| program.name).collect();
+            for name in names {
+                let Some(loaded) = ebpf.program(name) else { continue };
+                let (Ok(fd), Ok(info)) = (loaded.fd(), loaded.info()) else { continue };
+                hooks.insert(info.id(), outcome.hook);
+                if let Ok(fd) = fd.as_fd().try_clone_to_owned() {
+                    let offset = offset_of!(bpf_prog_info, recursion_misses);
+                    counters.push((outcome.hook, LossReason::Recursion, fd, offset));
+                }
+            }
+        }
+        if let Some(offset) = missed_offset {
+            for (program, link) in kprobe_links() {
+                if let Some(hook) = hooks.get(&program) {
+                    counters.push((*hook, LossReason::Skipped, link, offset));
+                }
+            }
+        }
+        Self { counters, told: BTreeMap::new() }
+    }
+
+    /// What was missed since the last call, by hook and reason.
+    pub fn take(&mut self) -> Vec<(Hook, LossReason, u64)> {
+        let mut sums: BTreeMap<(Hook, LossReason), u64> = BTreeMap::new();
+        for (hook, reason, fd, offset) in &self.counters {
+            let count = info(fd.as_raw_fd()).ok().and_then(|info| number(&info, *offset)).unwrap_or(0);
+            let sum = sums.entry((*hook, *reason)).or_default();
+            *sum = sum.saturating_add(count);
+        }
+        let mut news = Vec::new();
+        for (key, sum) in sums {
+            let told = self.told.entry(key).or_default();
+            if sum > *told {
+                news.push((key.0, key.1, sum - *told));
+                *told = sum;
+            }
+        }
+        news
+    }
+}
+
+/// Every kprobe link in the system with its program's id (uapi/linux/bpf.h, `struct bpf_link_info`: type, id, `prog_id`).
+fn kprobe_links() -> Vec<(u32, OwnedFd)> {
+    const PERF_EVENT_LINK: u32 = 7;
+    let mut links = Vec::new();
+    let mut id = 0;
+    while let Ok(next) = next_link(id) {
+        id = next;
+        let Ok(fd) = link_by_id(id) else { continue };
+        let Ok(info) = info(fd.as_raw_fd()) else { continue };
+        let word = |at: usize| info.get(at..at + 4).and_then(|bytes| bytes.try_into().ok()).map(u32::from_ne_bytes);
+        // The kind of perf event lies first in the union: 3 kprobe, 4 kretprobe.
+        if word(0) == Some(PERF_EVENT_LINK) && matches!(word(16), Some(3 | 4)) {
+            links.extend(word(8).map(|program| (program, fd)));
+        }
+    }
+    links
+}
+
+fn number(info: &[u8; INFO_BYTES], offset: usize) -> Option<u64> {
+    info.get(offset..offset.checked_add(8)?).and_then(|bytes| bytes.try_into().ok()).map(u64::from_ne_bytes)
+}
+
+/// `bpf(2)` with the first bytes of its attributes.
+fn bpf<const N: usize>(command: bpf_cmd, attributes: &mut [u64; N]) -> io::Result<i64> {
+    // SAFETY: the kernel reads and writes no more than the size given; pointers inside are valid for the call.
+    let ret = unsafe {
+        libc::syscall(libc::SYS_bpf, command as libc::c_long, attributes.as_mut_ptr(), size_of_val(attributes))
+    };
+    if ret < 0 { Err(io::Error::last_os_error()) } else { Ok(ret) }
+}
+
+/// `BPF_LINK_GET_NEXT_ID`: `start_id` in, `next_id` out.
+fn next_link(start: u32) -> io::Result<u32> {
+    let mut attributes = [u64::from(start), 0];
+    bpf(bpf_cmd::BPF_LINK_GET_NEXT_ID, &mut attributes)?;
+    let [first, _] = attributes;
+    u32::try_from(first >> 32).map_err(io::Error::other)
+}
+
+/// `BPF_LINK_GET_FD_BY_ID`
+fn link_by_id(id: u32) -> io::Result<OwnedFd> {
+    let mut attributes = [u64::from(id), 0];
+    let fd = bpf(bpf_cmd::BPF_LINK_GET_FD_BY_ID, &mut attributes)?;
+    let fd = RawFd::try_from(fd).map_err(io::Error::other)?;
+    // SAFETY: the kernel just gave this descriptor to us.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// `BPF_OBJ_GET_INFO_BY_FD` of a program or a link: `bpf_fd`, `info_len`, `info`.
+fn info(fd: RawFd) -> io::Result<[u8; INFO_BYTES]> {
+    // Programs of newer kernels would have us read more than they need: only the head is asked for.
+    let mut buffer = [0_u8; INFO_BYTES];
+    let fd = u64::try_from(fd).map_err(io::Error::other)?;
+    let length = u64::try_from(size_of::<bpf_prog_info>().min(INFO_BYTES)).map_err(io::Error::other)?;
+    let mut attributes = [fd | length << 32, buffer.as_mut_ptr() as u64];
+    bpf(bpf_cmd::BPF_OBJ_GET_INFO_BY_FD, &mut attributes)?;
+    Ok(buffer)
+}

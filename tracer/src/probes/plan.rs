@@ -1,0 +1,163 @@
+//! From the catalogue and the facts about this kernel to what will be tried: a pure function.
+
+use std::collections::BTreeSet;
+
+use super::catalog::{Attach, Backend, CATALOG, Need, Program, Variant};
+use tracer_common::Hook;
+
+/// What the user asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Preference {
+    /// fentry where it loads, kprobe elsewhere, hook by hook.
+    #[default]
+    Auto,
+    /// Only fentry and what is neither.
+    Fentry,
+    /// Only kprobe and what is neither.
+    Kprobe,
+}
+
+/// The names that this kernel has.
+#[derive(Debug, Clone, Default)]
+pub struct Names {
+    /// Functions in kallsyms.
+    pub symbols: BTreeSet<String>,
+    /// Functions in BTF.
+    pub btf_functions: BTreeSet<String>,
+}
+
+/// What will be tried for one hook, in order; the first that attaches serves it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HookPlan {
+    /// The hook.
+    pub hook: Hook,
+    /// Whether it can be missing.
+    pub need: Need,
+    /// The variants to try.
+    pub tries: Vec<&'static Variant>,
+    /// Why there is nothing to try, or why some were left out: sentences.
+    pub skipped: Vec<String>,
+}
+
+/// Plans every hook of the catalogue.
+#[must_use]
+pub fn plan(names: &Names, preference: Preference) -> Vec<HookPlan> {
+    CATALOG
+        .iter()
+        .map(|spec| {
+            let mut hook = HookPlan { hook: spec.hook, need: spec.need, tries: Vec::new(), skipped: Vec::new() };
+            for variant in spec.variants {
+                if !wanted(variant.backend, preference) {
+                    continue;
+                }
+                match missing(variant, names) {
+                    None => hook.tries.push(variant),
+                    Some(why) => hook.skipped.push(why),
+                }
+            }
+            hook
+        })
+        .collect()
+}
+
+fn wanted(backend: Backend, preference: Preference) -> bool {
+    match preference {
+        Preference::Auto => true,
+        Preference::Fentry => backend != Backend::Kprobe,
+        Preference::Kprobe => backend != Backend::Fentry,
+    }
+}
+
+/// Why a variant cannot work on a kernel with these names.
+fn missing(variant: &Variant, names: &Names) -> Option<String> {
+    variant.programs.iter().filter(|program| !program.optional).find_map(|program| lacks(program, names))
+}
+
+fn lacks(program: &Program, names: &Names) -> Option<String> {
+    let name = program.attach.target();
+    match program.attach {
+        // A function can be in BTF without a symbol (`.isra.0`): both are needed.
+        Attach::Fentry(_) | Attach::Fexit(_) if !names.btf_functions.contains(name) => {
+            Some(format!("{name} is not in the kernel's BTF (inlined)"))
+        }
+        Attach::Fentry(_) | Attach::Fexit(_) | Attach::Kprobe(_) | Attach::Kretprobe(_)
+            if !names.symbols.contains(name) =>
+        {
+            Some(format!("{name} is not in kallsyms (inlined or renamed)"))
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Names, Preference, plan};
+    use crate::probes::catalog::{Attach, Backend};
+    use tracer_common::Hook;
+
+    /// The functions that every kernel from 5.10 to 7.3 has.
+    const ALWAYS: [&str; 7] = [
+        "do_epoll_ctl",
+        "do_epoll_wait",
+        "ep_poll_callback",
+        "ep_autoremove_wake_function",
+        "ep_ptable_queue_proc",
+        "eventpoll_release_file",
+        "ep_eventpoll_release",
+    ];
+
+    fn names(more: &[&str]) -> Names {
+        let all = || ALWAYS.iter().chain(more).chain(&["__sys_accept4"]).map(ToString::to_string).collect();
+        Names { symbols: all(), btf_functions: all() }
+    }
+
+    fn first(names: &Names, preference: Preference, hook: Hook) -> Option<(Backend, Attach)> {
+        let plans = plan(names, preference);
+        let variant = plans.iter().find(|plan| plan.hook == hook)?.tries.first()?;
+        Some((variant.backend, variant.programs.first()?.attach))
+    }
+
+    #[test]
+    fn delivery_falls_back_where_ep_send_events_is_inlined() {
+        let scan = |more: &[&str]| first(&names(more), Preference::Auto, Hook::Scan).map(|(_, attach)| attach);
+        assert_eq!(scan(&["ep_send_events_proc"]), Some(Attach::Fexit("ep_send_events_proc")), "5.10");
+        assert_eq!(scan(&["ep_done_scan"]), Some(Attach::Fentry("ep_done_scan")), "6.1, 6.12");
+        assert_eq!(scan(&["ep_done_scan", "ep_send_events"]), Some(Attach::Fexit("ep_send_events")), "6.16 and later");
+    }
+
+    #[test]
+    fn a_function_in_btf_without_a_symbol_is_not_tried() {
+        let mut names = names(&["ep_done_scan"]);
+        names.btf_functions.insert("ep_send_events".to_owned());
+        assert_eq!(
+            first(&names, Preference::Auto, Hook::Scan),
+            Some((Backend::Fentry, Attach::Fentry("ep_done_scan")))
+        );
+    }
+
+    #[test]
+    fn every_hook_has_something_to_try_with_either_backend() {
+        for preference in [Preference::Auto, Preference::Fentry, Preference::Kprobe] {
+            for hook in plan(&names(&["ep_done_scan"]), preference) {
+                assert!(!hook.tries.is_empty(), "{:?} with {preference:?}", hook.hook);
+            }
+        }
+    }
+
+    #[test]
+    fn a_backend_that_was_not_asked_for_is_not_tried() {
+        for (preference, other) in [(Preference::Fentry, Backend::Kprobe), (Preference::Kprobe, Backend::Fentry)] {
+            for hook in plan(&names(&["ep_done_scan"]), preference) {
+                assert!(hook.tries.iter().all(|variant| variant.backend != other), "{:?}", hook.hook);
+            }
+        }
+    }
+
+    #[test]
+    fn a_kernel_without_the_functions_says_which_are_missing() {
+        let plans = plan(&Names::default(), Preference::Auto);
+        let callback = plans.iter().find(|plan| plan.hook == Hook::Callback).expect("in the catalogue");
+        assert!(callback.tries.is_empty());
+        assert!(callback.skipped.iter().any(|why| why.contains("ep_poll_callback")), "{:?}", callback.skipped);
+    }
+}
