@@ -4,4 +4,5 @@
 
 pub mod decode;
 pub mod event;
+pub mod kernel;
 pub mod source;
