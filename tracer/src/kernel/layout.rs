@@ -88,7 +88,14 @@ const OTHERS: &[Wanted] = wanted! {
     // Only with CONFIG_IPV6.
     skc_v6_rcv_saddr: "sock_common" "skc_v6_rcv_saddr";
     skc_v6_daddr: "sock_common" "skc_v6_daddr";
+    // 5.10 has `f_ep_links`, a list of another kind.
+    file_f_ep: "file" "f_ep";
+    // A node of the list of the watched file's epitems; only where it lies matters, so it is not among those to be read.
+    epitem_fllink: "epitem" "fllink";
 };
+
+// Every slot but `epitem_bytes` and the padding is looked up.
+const _: () = assert!(EPITEM.len() + OTHERS.len() + 2 == size_of::<Layout>() / size_of::<u32>());
 
 /// Looks up every field of [`Layout`].
 #[must_use]
@@ -114,12 +121,7 @@ pub fn resolve(btf: &Btf) -> (Layout, Vec<MissingField>) {
 }
 
 /// Sets one field and returns where it ends; or notes that it is missing.
-fn fill(
-    btf: &Btf,
-    wanted: &Wanted,
-    layout: &mut Layout,
-    missing: &mut Vec<MissingField>,
-) -> Option<u32> {
+fn fill(btf: &Btf, wanted: &Wanted, layout: &mut Layout, missing: &mut Vec<MissingField>) -> Option<u32> {
     let mut refused = None;
     for (owner, path) in wanted.names {
         match btf.field(owner, path) {
@@ -136,16 +138,8 @@ fn fill(
 
 impl Wanted {
     fn missing(&self, why: BtfError) -> MissingField {
-        let tried = self
-            .names
-            .iter()
-            .map(|(owner, path)| format!("{owner}.{path}"))
-            .collect();
-        MissingField {
-            field: self.field,
-            tried,
-            why,
-        }
+        let tried = self.names.iter().map(|(owner, path)| format!("{owner}.{path}")).collect();
+        MissingField { field: self.field, tried, why }
     }
 }
 
@@ -153,9 +147,7 @@ impl Wanted {
 fn epitem_bytes(end: u32) -> Result<u32, BtfError> {
     let bytes = end.checked_next_multiple_of(8).unwrap_or(u32::MAX);
     if bytes as usize > MAX_BYTES_OF_EPITEM {
-        return Err(BtfError::Malformed(
-            "struct epitem is larger than any known kernel's",
-        ));
+        return Err(BtfError::Malformed("struct epitem is larger than any known kernel's"));
     }
     Ok(bytes)
 }
@@ -175,7 +167,7 @@ fn forget_epitem(layout: &mut Layout, missing: &mut Vec<MissingField>, why: &Btf
 mod tests {
     use tracer_common::{Layout, OFFSET_UNKNOWN};
 
-    use super::resolve;
+    use super::{EPITEM, OTHERS, resolve};
     use crate::kernel::btf::BtfError;
     use crate::kernel::testing::{Blob, INT, PTR, STRUCT, own_btf};
 
@@ -185,24 +177,9 @@ mod tests {
         let pointer = blob.ty("", PTR, 0);
         let int = blob.int("int", 4);
         let long = blob.raw("long", INT << 24, 8, &[64]);
-        let list = blob.composite(
-            STRUCT,
-            "list_head",
-            16,
-            &[("next", pointer, 0), ("prev", pointer, 8)],
-        );
-        let key = blob.composite(
-            STRUCT,
-            "epoll_filefd",
-            12,
-            &[("file", pointer, 0), ("fd", int, 8)],
-        );
-        let event = blob.composite(
-            STRUCT,
-            "epoll_event",
-            12,
-            &[("events", int, 0), ("data", long, 4)],
-        );
+        let list = blob.composite(STRUCT, "list_head", 16, &[("next", pointer, 0), ("prev", pointer, 8)]);
+        let key = blob.composite(STRUCT, "epoll_filefd", 12, &[("file", pointer, 0), ("fd", int, 8)]);
+        let event = blob.composite(STRUCT, "epoll_event", 12, &[("events", int, 0), ("data", long, 4)]);
         let members = [
             ("rdllink", list, 24),
             (overflow, pointer, 40),
@@ -216,8 +193,7 @@ mod tests {
 
     #[test]
     fn both_names_of_the_overflow_link_serve() {
-        for (overflow, ep, event, bytes) in [("next", 80, 112, 128), ("ovflist_next", 72, 104, 120)]
-        {
+        for (overflow, ep, event, bytes) in [("next", 80, 112, 128), ("ovflist_next", 72, 104, 120)] {
             let (layout, _) = resolve(&epitem(overflow, 48, ep, event).btf());
             let expected = Layout {
                 epitem_bytes: bytes,
@@ -246,17 +222,17 @@ mod tests {
         );
         assert_eq!(missing[1].why, BtfError::NoStruct("eventpoll".to_owned()));
         // Every field of the layout but the epitem's seven and its length, and the padding.
-        assert_eq!(missing.len(), 1 + 31);
+        assert_eq!(missing.len(), 1 + OTHERS.len());
     }
 
     #[test]
     fn an_epitem_beyond_the_buffer_of_the_probes_is_not_read() {
         let (layout, missing) = resolve(&epitem("next", 48, 72, 120).btf());
         assert_eq!(layout, Layout::UNKNOWN);
-        assert_eq!(missing.len(), 7 + 31);
+        assert_eq!(missing.len(), EPITEM.len() + OTHERS.len());
         let (layout, missing) = resolve(&Blob::new().btf());
         assert_eq!(layout, Layout::UNKNOWN);
-        assert_eq!(missing.len(), 7 + 31);
+        assert_eq!(missing.len(), EPITEM.len() + OTHERS.len());
     }
 
     /// What holds on every kernel from 5.11 to 7.3 on x86-64 and arm64.
@@ -269,10 +245,7 @@ mod tests {
         assert_eq!(layout.epitem_ovflist_next, 40);
         assert_eq!(layout.epitem_file, 48);
         assert_eq!(layout.epitem_fd, 56);
-        assert_eq!(
-            (layout.wait_flags, layout.wait_private, layout.wait_entry),
-            (0, 8, 24)
-        );
+        assert_eq!((layout.wait_flags, layout.wait_private, layout.wait_entry), (0, 8, 24));
         assert_eq!(layout.pwq_base + 8, layout.pwq_wait);
         assert_eq!(layout.pwq_wait + 40, layout.pwq_whead);
         assert_eq!(layout.ep_pqueue_epi, 16);
@@ -280,15 +253,7 @@ mod tests {
         assert_eq!(layout.epitem_events, layout.epitem_ep + 32);
         assert_eq!(layout.epitem_bytes % 8, 0);
         assert!(layout.epitem_bytes <= btf.struct_size("epitem").unwrap());
-        assert_eq!(
-            (
-                layout.skc_daddr,
-                layout.skc_rcv_saddr,
-                layout.skc_dport,
-                layout.skc_num
-            ),
-            (0, 4, 12, 14)
-        );
+        assert_eq!((layout.skc_daddr, layout.skc_rcv_saddr, layout.skc_dport, layout.skc_num), (0, 4, 12, 14));
         assert_eq!((layout.skc_family, layout.skc_state), (16, 18));
     }
 }

@@ -79,10 +79,7 @@ impl Symbols {
     /// # Errors
     /// [`SymbolsError`]
     pub fn load(wanted: &[&str]) -> Result<Self, SymbolsError> {
-        let file = File::open(KALLSYMS).map_err(|source| SymbolsError::Read {
-            path: KALLSYMS.to_owned(),
-            source,
-        })?;
+        let file = File::open(KALLSYMS).map_err(|source| SymbolsError::Read { path: KALLSYMS.to_owned(), source })?;
         Self::read(BufReader::with_capacity(64 << 10, file), wanted)
     }
 
@@ -96,16 +93,11 @@ impl Symbols {
 
     fn read(mut from: impl BufRead, wanted: &[&str]) -> Result<Self, SymbolsError> {
         let wanted = Names::new(wanted);
-        let mut symbols = Self {
-            found: Vec::new(),
-            hidden: true,
-            lines: 0,
-        };
+        let mut symbols = Self { found: Vec::new(), hidden: true, lines: 0 };
         let mut line = Vec::new();
-        while next_line(&mut from, &mut line).map_err(|source| SymbolsError::Read {
-            path: KALLSYMS.to_owned(),
-            source,
-        })? {
+        while next_line(&mut from, &mut line)
+            .map_err(|source| SymbolsError::Read { path: KALLSYMS.to_owned(), source })?
+        {
             symbols.lines += 1;
             let foreign = || SymbolsError::Line {
                 line: symbols.lines,
@@ -119,15 +111,11 @@ impl Symbols {
                 symbols.found.push(symbol);
             }
         }
-        if symbols.lines == 0 {
-            Err(SymbolsError::Empty)
-        } else {
-            Ok(symbols)
-        }
+        if symbols.lines == 0 { Err(SymbolsError::Empty) } else { Ok(symbols) }
     }
 
     /// Whether the kernel shows only zeros for addresses: to a reader without the right to see them (`kptr_restrict`,
-    /// `CAP_SYSLOG`; `kallsyms_show_value()` in kernel/ksyms_common.c, before 6.4 in kernel/kallsyms.c).
+    /// `CAP_SYSLOG`; `kallsyms_show_value()` in `kernel/ksyms_common.c`, before 6.4 in `kernel/kallsyms.c`).
     #[must_use]
     pub fn addresses_hidden(&self) -> bool {
         self.hidden
@@ -159,9 +147,7 @@ impl Symbols {
     /// The address of exactly this symbol, where the kernel shows it.
     #[must_use]
     pub fn address(&self, name: &str) -> Option<u64> {
-        self.exact(name)
-            .map(|symbol| symbol.address)
-            .filter(|&address| address != 0)
+        self.exact(name).map(|symbol| symbol.address).filter(|&address| address != 0)
     }
 }
 
@@ -172,31 +158,20 @@ impl Symbols {
 /// [`SymbolsError::Read`]: no such file (no `CONFIG_DYNAMIC_FTRACE`, tracefs elsewhere), or no permission; [`SymbolsError::Empty`].
 pub fn ftrace_functions(tracefs: &Path, wanted: &[&str]) -> Result<HashSet<String>, SymbolsError> {
     let path = tracefs.join("available_filter_functions");
-    let read = |source| SymbolsError::Read {
-        path: path.display().to_string(),
-        source,
-    };
+    let read = |source| SymbolsError::Read { path: path.display().to_string(), source };
     let file = File::open(&path).map_err(read)?;
-    ftrace_functions_of(BufReader::with_capacity(64 << 10, file), wanted)
-        .map_err(read)?
-        .ok_or(SymbolsError::Empty)
+    ftrace_functions_of(BufReader::with_capacity(64 << 10, file), wanted).map_err(read)?.ok_or(SymbolsError::Empty)
 }
 
 /// `None` if there is not one line.
-fn ftrace_functions_of(
-    mut from: impl BufRead,
-    wanted: &[&str],
-) -> io::Result<Option<HashSet<String>>> {
+fn ftrace_functions_of(mut from: impl BufRead, wanted: &[&str]) -> io::Result<Option<HashSet<String>>> {
     let wanted = Names::new(wanted);
     let mut found = HashSet::new();
     let mut line = Vec::new();
     let mut any = false;
     while next_line(&mut from, &mut line)? {
         any = true;
-        let name = line
-            .split(|&byte| byte == b' ' || byte == b'\t')
-            .next()
-            .unwrap_or_default();
+        let name = line.split(|&byte| byte == b' ' || byte == b'\t').next().unwrap_or_default();
         if let (Some(_), Ok(name)) = (wanted.split(name), std::str::from_utf8(name)) {
             found.insert(name.to_owned());
         }
@@ -231,10 +206,7 @@ impl<'a> Names<'a> {
         for name in wanted {
             possible[Self::slot(name.as_bytes())] = true;
         }
-        Self {
-            by_name: wanted.iter().map(|name| (name.as_bytes(), *name)).collect(),
-            possible,
-        }
+        Self { by_name: wanted.iter().map(|name| (name.as_bytes(), *name)).collect(), possible }
     }
 
     fn slot(name: &[u8]) -> usize {
@@ -245,18 +217,13 @@ impl<'a> Names<'a> {
 
     /// The wanted name and the suffix that `name` is made of. A `.cold` part is no entry of a function: it never matches.
     fn split<'b>(&self, name: &'b [u8]) -> Option<(&'a str, &'b [u8])> {
-        let end = name
-            .iter()
-            .position(|&byte| byte == b'.')
-            .unwrap_or(name.len());
+        let end = name.iter().position(|&byte| byte == b'.').unwrap_or(name.len());
         let (base, suffix) = name.split_at(end);
         if !self.possible[Self::slot(base)] {
             return None;
         }
         let base = self.by_name.get(base)?;
-        let cold = suffix
-            .split(|&byte| byte == b'.')
-            .any(|part| part == b"cold");
+        let cold = suffix.split(|&byte| byte == b'.').any(|part| part == b"cold");
         (!cold).then_some((*base, suffix))
     }
 }
@@ -276,23 +243,13 @@ impl<'a> Line<'a> {
         let &[b' ', letter, b' ', ref rest @ ..] = rest else {
             return None;
         };
-        let end = rest
-            .iter()
-            .position(|&byte| byte == b'\t')
-            .unwrap_or(rest.len());
+        let end = rest.iter().position(|&byte| byte == b'\t').unwrap_or(rest.len());
         let (name, module) = rest.split_at(end);
         if address.is_empty() || name.is_empty() {
             return None;
         }
-        let module = module
-            .strip_prefix(b"\t[")
-            .and_then(|module| module.strip_suffix(b"]"));
-        Some(Self {
-            address,
-            letter,
-            name,
-            module,
-        })
+        let module = module.strip_prefix(b"\t[").and_then(|module| module.strip_suffix(b"]"));
+        Some(Self { address, letter, name, module })
     }
 
     fn address_is_zero(&self) -> bool {
@@ -306,9 +263,7 @@ impl<'a> Line<'a> {
             suffix: String::from_utf8_lossy(suffix).into_owned(),
             address: u64::from_str_radix(address, 16).ok()?,
             letter: char::from(self.letter),
-            module: self
-                .module
-                .map(|module| String::from_utf8_lossy(module).into_owned()),
+            module: self.module.map(|module| String::from_utf8_lossy(module).into_owned()),
         })
     }
 }

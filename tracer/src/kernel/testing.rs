@@ -24,12 +24,7 @@ pub(super) const TYPE_TAG: u32 = 18;
 
 impl Blob {
     pub(super) fn new() -> Self {
-        Self {
-            types: Vec::new(),
-            strings: vec![0],
-            count: 0,
-            layout: None,
-        }
+        Self { types: Vec::new(), strings: vec![0], count: 0, layout: None }
     }
 
     pub(super) fn string(&mut self, text: &str) -> u32 {
@@ -65,37 +60,14 @@ impl Blob {
     }
 
     /// Members are name, type and offset in bytes.
-    pub(super) fn composite(
-        &mut self,
-        kind: u32,
-        name: &str,
-        size: u32,
-        members: &[(&str, u32, u32)],
-    ) -> u32 {
-        let bits: Vec<_> = members
-            .iter()
-            .map(|&(name, ty, offset)| (name, ty, offset * 8))
-            .collect();
+    pub(super) fn composite(&mut self, kind: u32, name: &str, size: u32, members: &[(&str, u32, u32)]) -> u32 {
+        let bits: Vec<_> = members.iter().map(|&(name, ty, offset)| (name, ty, offset * 8)).collect();
         self.composite_of_bits(kind << 24, name, size, &bits)
     }
 
-    pub(super) fn composite_of_bits(
-        &mut self,
-        info: u32,
-        name: &str,
-        size: u32,
-        members: &[(&str, u32, u32)],
-    ) -> u32 {
-        let rest: Vec<_> = members
-            .iter()
-            .flat_map(|&(name, ty, offset)| [self.string(name), ty, offset])
-            .collect();
-        self.raw(
-            name,
-            info | u32::try_from(members.len()).unwrap(),
-            size,
-            &rest,
-        )
+    pub(super) fn composite_of_bits(&mut self, info: u32, name: &str, size: u32, members: &[(&str, u32, u32)]) -> u32 {
+        let rest: Vec<_> = members.iter().flat_map(|&(name, ty, offset)| [self.string(name), ty, offset]).collect();
+        self.raw(name, info | u32::try_from(members.len()).unwrap(), size, &rest)
     }
 
     pub(super) fn function(&mut self, name: &str, returns: u32, parameters: &[(&str, u32)]) -> u32 {
@@ -104,26 +76,13 @@ impl Blob {
     }
 
     pub(super) fn prototype(&mut self, returns: u32, parameters: &[(&str, u32)]) -> u32 {
-        let rest: Vec<_> = parameters
-            .iter()
-            .flat_map(|&(name, ty)| [self.string(name), ty])
-            .collect();
-        self.raw(
-            "",
-            FUNC_PROTO << 24 | u32::try_from(parameters.len()).unwrap(),
-            returns,
-            &rest,
-        )
+        let rest: Vec<_> = parameters.iter().flat_map(|&(name, ty)| [self.string(name), ty]).collect();
+        self.raw("", FUNC_PROTO << 24 | u32::try_from(parameters.len()).unwrap(), returns, &rest)
     }
 
     /// Adds the section that says how long each kind is, from kind 0 on: own bytes and bytes of an element.
     pub(super) fn describe_kinds(&mut self, kinds: &[(u8, u8)]) {
-        self.layout = Some(
-            kinds
-                .iter()
-                .flat_map(|&(own, element)| [own, element, 0, 0])
-                .collect(),
-        );
+        self.layout = Some(kinds.iter().flat_map(|&(own, element)| [own, element, 0, 0]).collect());
     }
 
     pub(super) fn bytes(&self) -> Vec<u8> {
@@ -131,11 +90,7 @@ impl Blob {
         let (types, strings) = (length(&self.types), length(&self.strings));
         let mut words = vec![0, types, types, strings];
         let layout = self.layout.as_deref();
-        words.extend(
-            layout
-                .iter()
-                .flat_map(|layout| [types + strings, length(layout)]),
-        );
+        words.extend(layout.iter().flat_map(|layout| [types + strings, length(layout)]));
         let header = u32::try_from(8 + 4 * words.len()).unwrap();
         let mut bytes = vec![0x9f, 0xeb, 1, 0];
         bytes.extend_from_slice(&header.to_le_bytes());

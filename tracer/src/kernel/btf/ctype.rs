@@ -62,41 +62,27 @@ impl Btf {
     }
 
     fn prototype(&self, name: &str, function: Type) -> Result<Prototype, BtfError> {
-        let ty = self.ty(function.size_or_type)?;
+        let ty = self.ty(function.of)?;
         if ty.kind() != kind::FUNC_PROTO {
             return Err(BtfError::Malformed("a function has no prototype"));
         }
         // First, because it limits how much the parameters can take.
-        let declaration = self.declaration(function.size_or_type, name)?;
+        let declaration = self.declaration(function.of, name)?;
         let parameters = (0..ty.count())
             .map(|index| {
                 let (name, type_id) = self.parameter(ty, index)?;
                 if type_id == 0 {
-                    return Ok(Parameter {
-                        name: "...".to_owned(),
-                        type_name: String::new(),
-                    });
+                    return Ok(Parameter { name: "...".to_owned(), type_name: String::new() });
                 }
-                Ok(Parameter {
-                    name: name.to_owned(),
-                    type_name: self.declaration(type_id, "")?,
-                })
+                Ok(Parameter { name: name.to_owned(), type_name: self.declaration(type_id, "")? })
             })
             .collect::<Result<_, BtfError>>()?;
-        Ok(Prototype {
-            name: name.to_owned(),
-            parameters,
-            returns: self.declaration(ty.size_or_type, "")?,
-            declaration,
-        })
+        Ok(Prototype { name: name.to_owned(), parameters, returns: self.declaration(ty.of, "")?, declaration })
     }
 
     fn parameter(&self, prototype: Type, index: usize) -> Result<(&str, u32), BtfError> {
         let at = prototype.rest + index * 8;
-        Ok((
-            self.name(read_u32(&self.data, at)?)?,
-            read_u32(&self.data, at + 4)?,
-        ))
+        Ok((self.name(read_u32(&self.data, at)?)?, read_u32(&self.data, at + 4)?))
     }
 
     /// The declaration of `name` with this type, or the type alone if `name` is empty.
@@ -118,7 +104,7 @@ impl Btf {
                 return Ok(join(&format!("{qualifiers}void"), &inner));
             }
             let ty = self.ty(at)?;
-            let next = ty.size_or_type;
+            let next = ty.of;
             match ty.kind() {
                 kind::CONST => qualifiers.push_str("const "),
                 kind::VOLATILE => qualifiers.push_str("volatile "),
@@ -163,11 +149,7 @@ impl Btf {
                 return Err(BtfError::Malformed("a prototype is far too long"));
             }
         }
-        Ok(if printed.is_empty() {
-            "void".to_owned()
-        } else {
-            printed
-        })
+        Ok(if printed.is_empty() { "void".to_owned() } else { printed })
     }
 
     /// The kind of a type, qualifiers and tags aside; `void` has kind 0.
@@ -181,7 +163,7 @@ impl Btf {
             if ty.kind() == kind::TYPEDEF || !is_alias(ty.kind()) {
                 return Ok(ty.kind());
             }
-            at = ty.size_or_type;
+            at = ty.of;
         }
         Err(BtfError::TooDeep(id))
     }
@@ -203,11 +185,7 @@ impl Btf {
             kind::ENUM | kind::ENUM64 => "enum",
             _ => return Err(BtfError::Malformed("a value has a type that is none")),
         };
-        Ok(if name.is_empty() {
-            format!("{keyword} {{..}}")
-        } else {
-            format!("{keyword} {name}")
-        })
+        Ok(if name.is_empty() { format!("{keyword} {{..}}") } else { format!("{keyword} {name}") })
     }
 }
 

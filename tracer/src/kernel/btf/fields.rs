@@ -38,13 +38,10 @@ impl Btf {
     pub fn struct_size(&self, name: &str) -> Result<u32, BtfError> {
         let mut size = None;
         for (_, ty) in self.composites(name)? {
-            if size.is_some_and(|size| size != ty.size_or_type) {
-                return Err(BtfError::Ambiguous {
-                    owner: name.to_owned(),
-                    field: "its end".to_owned(),
-                });
+            if size.is_some_and(|size| size != ty.of) {
+                return Err(BtfError::Ambiguous { owner: name.to_owned(), field: "its end".to_owned() });
             }
-            size = Some(ty.size_or_type);
+            size = Some(ty.of);
         }
         size.ok_or_else(|| BtfError::NoStruct(name.to_owned()))
     }
@@ -70,10 +67,7 @@ impl Btf {
         for (id, _) in self.composites(name)? {
             match (self.field_in(id, name, path), found) {
                 (Ok(field), Some(other)) if other.offset != field.offset => {
-                    return Err(BtfError::Ambiguous {
-                        owner: name.to_owned(),
-                        field: path.to_owned(),
-                    });
+                    return Err(BtfError::Ambiguous { owner: name.to_owned(), field: path.to_owned() });
                 }
                 (Ok(field), None) => found = Some(field),
                 (Ok(_), Some(_)) => {}
@@ -97,23 +91,13 @@ impl Btf {
 
     /// The structs and unions of this name; if there are none, those that typedefs of this name stand for.
     fn composites(&self, name: &str) -> Result<Vec<(u32, Type)>, BtfError> {
-        let mut found: Vec<_> = self
-            .named(name)
-            .filter(|(_, ty)| is_composite(ty.kind()))
-            .collect();
+        let mut found: Vec<_> = self.named(name).filter(|(_, ty)| is_composite(ty.kind())).collect();
         if found.is_empty() {
-            for (id, _) in self
-                .named(name)
-                .filter(|(_, ty)| ty.kind() == kind::TYPEDEF)
-            {
+            for (id, _) in self.named(name).filter(|(_, ty)| ty.kind() == kind::TYPEDEF) {
                 found.extend(self.resolve(id)?.filter(|(_, ty)| is_composite(ty.kind())));
             }
         }
-        if found.is_empty() {
-            Err(BtfError::NoStruct(name.to_owned()))
-        } else {
-            Ok(found)
-        }
+        if found.is_empty() { Err(BtfError::NoStruct(name.to_owned())) } else { Ok(found) }
     }
 
     fn field_in(&self, id: u32, name: &str, path: &str) -> Result<Field, BtfError> {
@@ -124,12 +108,9 @@ impl Btf {
         loop {
             let part = parts.next().unwrap_or_default();
             let mut budget = MAX_MEMBERS;
-            let member =
-                self.find_member(at, part, 0, &mut budget)?
-                    .ok_or_else(|| BtfError::NoField {
-                        owner: owner.clone(),
-                        field: part.to_owned(),
-                    })?;
+            let member = self
+                .find_member(at, part, 0, &mut budget)?
+                .ok_or_else(|| BtfError::NoField { owner: owner.clone(), field: part.to_owned() })?;
             owner = format!("{owner}.{part}");
             if self.is_bitfield(member)? {
                 return Err(BtfError::Bitfield(owner));
@@ -138,11 +119,7 @@ impl Btf {
                 .checked_add(member.bit_offset / 8)
                 .ok_or(BtfError::Malformed("an offset does not fit in 32 bits"))?;
             if parts.peek().is_none() {
-                return Ok(Field {
-                    offset,
-                    size: self.type_size(member.type_id)?,
-                    type_id: member.type_id,
-                });
+                return Ok(Field { offset, size: self.type_size(member.type_id)?, type_id: member.type_id });
             }
             at = match self.resolve(member.type_id)? {
                 Some((id, ty)) if is_composite(ty.kind()) => (id, ty),
@@ -179,12 +156,8 @@ impl Btf {
             }
             if let Some(found) = self.find_member((inner, ty), name, depth + 1, budget)? {
                 let bit_offset = member.bit_offset.checked_add(found.bit_offset);
-                let bit_offset =
-                    bit_offset.ok_or(BtfError::Malformed("an offset does not fit in 32 bits"))?;
-                return Ok(Some(Member {
-                    bit_offset,
-                    ..found
-                }));
+                let bit_offset = bit_offset.ok_or(BtfError::Malformed("an offset does not fit in 32 bits"))?;
+                return Ok(Some(Member { bit_offset, ..found }));
             }
         }
         Ok(None)
@@ -194,20 +167,11 @@ impl Btf {
         let at = owner.rest + index * 12;
         let offset = read_u32(&self.data, at + 8)?;
         // With the flag the offset's upper byte holds the bits of a bitfield (`BTF_MEMBER_BITFIELD_SIZE`).
-        let (bit_offset, bits) = if owner.flag() {
-            (offset & 0xff_ffff, offset >> 24)
-        } else {
-            (offset, 0)
-        };
-        if bit_offset / 8 > owner.size_or_type {
+        let (bit_offset, bits) = if owner.flag() { (offset & 0xff_ffff, offset >> 24) } else { (offset, 0) };
+        if bit_offset / 8 > owner.of {
             return Err(BtfError::Malformed("a field lies outside of its struct"));
         }
-        Ok(Member {
-            name: read_u32(&self.data, at)?,
-            type_id: read_u32(&self.data, at + 4)?,
-            bit_offset,
-            bits,
-        })
+        Ok(Member { name: read_u32(&self.data, at)?, type_id: read_u32(&self.data, at + 4)?, bit_offset, bits })
     }
 
     fn is_bitfield(&self, member: Member) -> Result<bool, BtfError> {
@@ -222,7 +186,7 @@ impl Btf {
             return Ok(false);
         }
         let encoding = read_u32(&self.data, ty.rest)?;
-        Ok((encoding >> 16) & 0xff != 0 || Some(encoding & 0xff) != ty.size_or_type.checked_mul(8))
+        Ok((encoding >> 16) & 0xff != 0 || Some(encoding & 0xff) != ty.of.checked_mul(8))
     }
 
     /// Bytes of a type; `None` where it has no size.
@@ -235,30 +199,21 @@ impl Btf {
             }
             let ty = self.ty(at)?;
             let one = match ty.kind() {
-                kind::INT
-                | kind::STRUCT
-                | kind::UNION
-                | kind::ENUM
-                | kind::ENUM64
-                | kind::FLOAT => ty.size_or_type,
+                kind::INT | kind::STRUCT | kind::UNION | kind::ENUM | kind::ENUM64 | kind::FLOAT => ty.of,
                 kind::PTR => POINTER_BYTES,
                 kind::ARRAY => {
                     let elements = read_u32(&self.data, ty.rest + 8)?;
-                    count = count
-                        .checked_mul(elements)
-                        .ok_or(BtfError::Malformed("an array is larger than 4 GiB"))?;
+                    count = count.checked_mul(elements).ok_or(BtfError::Malformed("an array is larger than 4 GiB"))?;
                     at = read_u32(&self.data, ty.rest)?;
                     continue;
                 }
                 alias if is_alias(alias) => {
-                    at = ty.size_or_type;
+                    at = ty.of;
                     continue;
                 }
                 _ => return Ok(None),
             };
-            let size = count
-                .checked_mul(one)
-                .ok_or(BtfError::Malformed("an array is larger than 4 GiB"))?;
+            let size = count.checked_mul(one).ok_or(BtfError::Malformed("an array is larger than 4 GiB"))?;
             return Ok(Some(size).filter(|&size| size != 0));
         }
         Err(BtfError::TooDeep(id))

@@ -76,7 +76,7 @@ struct Type {
     name: u32,
     info: u32,
     /// The size, or the id of another type: the kind decides.
-    size_or_type: u32,
+    of: u32,
     /// Where the kind's own data starts.
     rest: usize,
 }
@@ -103,25 +103,14 @@ impl Btf {
     /// # Errors
     /// [`LoadError`]: the file cannot be read, is far too long, or is not usable BTF.
     pub fn load(path: &Path) -> Result<Self, LoadError> {
-        let read = |source| LoadError::Read {
-            path: path.to_owned(),
-            source,
-        };
+        let read = |source| LoadError::Read { path: path.to_owned(), source };
         let mut data = Vec::new();
         let file = File::open(path).map_err(read)?;
-        file.take(MAX_FILE + 1)
-            .read_to_end(&mut data)
-            .map_err(read)?;
+        file.take(MAX_FILE + 1).read_to_end(&mut data).map_err(read)?;
         if data.len() as u64 > MAX_FILE {
-            return Err(LoadError::TooLarge {
-                path: path.to_owned(),
-                limit: MAX_FILE,
-            });
+            return Err(LoadError::TooLarge { path: path.to_owned(), limit: MAX_FILE });
         }
-        Self::parse(data).map_err(|source| LoadError::Parse {
-            path: path.to_owned(),
-            source,
-        })
+        Self::parse(data).map_err(|source| LoadError::Parse { path: path.to_owned(), source })
     }
 
     /// Takes over the bytes of a BTF file and indexes them.
@@ -132,12 +121,7 @@ impl Btf {
     pub fn parse(data: impl Into<Vec<u8>>) -> Result<Self, BtfError> {
         let data = data.into();
         let sections = Sections::parse(&data)?;
-        let mut btf = Self {
-            data,
-            strings: sections.strings,
-            types: Vec::new(),
-            names: Vec::new(),
-        };
+        let mut btf = Self { data, strings: sections.strings, types: Vec::new(), names: Vec::new() };
         btf.index(sections.types, &sections.layout)?;
         Ok(btf)
     }
@@ -164,8 +148,7 @@ impl Btf {
             if self.types.len() >= MAX_TYPES {
                 return Err(BtfError::Malformed("it has more than 1048575 types"));
             }
-            let start =
-                u32::try_from(at).map_err(|_| BtfError::Malformed("it is larger than 4 GiB"))?;
+            let start = u32::try_from(at).map_err(|_| BtfError::Malformed("it is larger than 4 GiB"))?;
             self.types.push(start);
             // Fits: at most MAX_TYPES.
             let id = u32::try_from(self.types.len()).unwrap_or(u32::MAX);
@@ -175,12 +158,7 @@ impl Btf {
                 .checked_add(ty.rest)
                 .filter(|&end| end <= section.end)
                 .ok_or(BtfError::Truncated("its last type goes on after the end"))?;
-            if ty.name != 0
-                && matches!(
-                    ty.kind(),
-                    kind::STRUCT | kind::UNION | kind::TYPEDEF | kind::FUNC
-                )
-            {
+            if ty.name != 0 && matches!(ty.kind(), kind::STRUCT | kind::UNION | kind::TYPEDEF | kind::FUNC) {
                 self.names.push((hash(self.name_bytes(ty.name)?), id));
             }
         }
@@ -210,9 +188,7 @@ impl Btf {
                 let entry = layout.start + 4 * usize::from(unknown);
                 let known = unknown != 0 && entry + 4 <= layout.end;
                 match self.data.get(entry..entry + 2) {
-                    Some(&[info, element]) if known => {
-                        usize::from(info) + count * usize::from(element)
-                    }
+                    Some(&[info, element]) if known => usize::from(info) + count * usize::from(element),
                     _ => return Err(BtfError::UnknownKind { id, kind: unknown }),
                 }
             }
@@ -233,13 +209,11 @@ impl Btf {
         let strings = self.data.get(self.strings.clone()).unwrap_or_default();
         let tail = strings.get(offset as usize..).unwrap_or_default();
         let end = tail.iter().take(MAX_NAME).position(|&byte| byte == 0);
-        end.and_then(|end| tail.get(..end))
-            .ok_or(BtfError::BadName(offset))
+        end.and_then(|end| tail.get(..end)).ok_or(BtfError::BadName(offset))
     }
 
     fn has_name(&self, offset: u32, name: &str) -> bool {
-        self.name_bytes(offset)
-            .is_ok_and(|bytes| bytes == name.as_bytes())
+        self.name_bytes(offset).is_ok_and(|bytes| bytes == name.as_bytes())
     }
 
     /// The ids of the structs, unions, typedefs and functions of this name, ascending.
@@ -264,7 +238,7 @@ impl Btf {
             if !is_alias(ty.kind()) {
                 return Ok(Some((at, ty)));
             }
-            at = ty.size_or_type;
+            at = ty.of;
         }
         Err(BtfError::TooDeep(id))
     }
@@ -288,16 +262,10 @@ impl Sections {
             other => return Err(BtfError::NotBtf(other)),
         }
         if version != 1 {
-            return Err(BtfError::Unsupported {
-                what: "version",
-                value: version,
-            });
+            return Err(BtfError::Unsupported { what: "version", value: version });
         }
         if flags != 0 {
-            return Err(BtfError::Unsupported {
-                what: "flags",
-                value: flags,
-            });
+            return Err(BtfError::Unsupported { what: "flags", value: flags });
         }
         let header = read_u32(data, 4)? as usize;
         if header < OLD_HEADER_BYTES {
@@ -305,8 +273,7 @@ impl Sections {
         }
         let section = |at| -> Result<Range<usize>, BtfError> {
             let start = header.checked_add(read_u32(data, at)? as usize);
-            let end =
-                start.and_then(|start| start.checked_add(read_u32(data, at + 4).ok()? as usize));
+            let end = start.and_then(|start| start.checked_add(read_u32(data, at + 4).ok()? as usize));
             match (start, end) {
                 (Some(start), Some(end)) if end <= data.len() => Ok(start..end),
                 _ => Err(BtfError::Truncated("a section lies outside of it")),
@@ -314,51 +281,34 @@ impl Sections {
         };
         let types = section(8)?;
         let strings = section(16)?;
-        let layout = if header >= OLD_HEADER_BYTES + 8 {
-            section(24)?
-        } else {
-            0..0
-        };
+        let layout = if header >= OLD_HEADER_BYTES + 8 { section(24)? } else { 0..0 };
         match &data[strings.clone()] {
-            [0] | [0, .., 0] => Ok(Self {
-                types,
-                strings,
-                layout,
-            }),
-            _ => Err(BtfError::Malformed(
-                "its strings do not start and end with a zero byte",
-            )),
+            [0] | [0, .., 0] => Ok(Self { types, strings, layout }),
+            _ => Err(BtfError::Malformed("its strings do not start and end with a zero byte")),
         }
     }
 }
 
 fn read_u32(data: &[u8], at: usize) -> Result<u32, BtfError> {
     let bytes = data.get(at..).and_then(|tail| tail.first_chunk());
-    bytes
-        .map(|bytes| u32::from_le_bytes(*bytes))
-        .ok_or(BtfError::Truncated("a number goes on after the end"))
+    bytes.map(|bytes| u32::from_le_bytes(*bytes)).ok_or(BtfError::Truncated("a number goes on after the end"))
 }
 
 fn read_type(data: &[u8], at: usize) -> Result<Type, BtfError> {
     Ok(Type {
         name: read_u32(data, at)?,
         info: read_u32(data, at + 4)?,
-        size_or_type: read_u32(data, at + 8)?,
+        of: read_u32(data, at + 8)?,
         rest: at + TYPE_BYTES,
     })
 }
 
 /// Whether a type of this kind only gives another type a name or a qualifier.
 fn is_alias(kind: u8) -> bool {
-    matches!(
-        kind,
-        kind::TYPEDEF | kind::VOLATILE | kind::CONST | kind::RESTRICT | kind::TYPE_TAG
-    )
+    matches!(kind, kind::TYPEDEF | kind::VOLATILE | kind::CONST | kind::RESTRICT | kind::TYPE_TAG)
 }
 
 /// FNV-1a: short, and good enough for identifiers. Equal hashes only cost a comparison.
 fn hash(name: &[u8]) -> u32 {
-    name.iter().fold(0x811c_9dc5, |hash, &byte| {
-        (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
-    })
+    name.iter().fold(0x811c_9dc5, |hash, &byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
 }

@@ -1,7 +1,5 @@
 use super::{Btf, BtfError, LoadError};
-use crate::kernel::testing::{
-    ARRAY, Blob, CONST, FUNC, INT, PTR, STRUCT, TYPE_TAG, TYPEDEF, UNION, own_btf,
-};
+use crate::kernel::testing::{ARRAY, Blob, CONST, FUNC, INT, PTR, STRUCT, TYPE_TAG, TYPEDEF, UNION, own_btf};
 
 /// An anonymous union with an anonymous struct in it, a typedef, a named struct, bitfields of both encodings.
 fn sample() -> Blob {
@@ -9,18 +7,8 @@ fn sample() -> Blob {
     let int = blob.int("int", 4);
     let void_pointer = blob.ty("", PTR, 0);
     let pair = blob.composite(STRUCT, "", 8, &[("daddr", int, 0), ("rcv_saddr", int, 4)]);
-    let either = blob.composite(
-        UNION,
-        "",
-        8,
-        &[("addrpair", void_pointer, 0), ("", pair, 0)],
-    );
-    let inner = blob.composite(
-        STRUCT,
-        "inner",
-        12,
-        &[("file", void_pointer, 0), ("fd", int, 8)],
-    );
+    let either = blob.composite(UNION, "", 8, &[("addrpair", void_pointer, 0), ("", pair, 0)]);
+    let inner = blob.composite(STRUCT, "inner", 12, &[("file", void_pointer, 0), ("fd", int, 8)]);
     let inner_t = blob.ty("inner_t", TYPEDEF, inner);
     let inner_const = blob.ty("", CONST, inner_t);
     let three_bits = blob.raw("int", INT << 24, 4, &[3]);
@@ -38,12 +26,7 @@ fn sample() -> Blob {
         ],
     );
     blob.ty("outer_t", TYPEDEF, 10);
-    blob.composite_of_bits(
-        STRUCT << 24 | 1 << 31,
-        "flagged",
-        8,
-        &[("bits", int, 3 << 24), ("whole", int, 32)],
-    );
+    blob.composite_of_bits(STRUCT << 24 | 1 << 31, "flagged", 8, &[("bits", int, 3 << 24), ("whole", int, 32)]);
     blob
 }
 
@@ -62,58 +45,25 @@ fn finds_fields_by_dotted_path_through_typedefs_and_anonymous_members() {
     assert_eq!(btf.field("outer", "names").unwrap().size, Some(16));
     assert_eq!(btf.field("outer", "ffd").unwrap().size, Some(12));
     assert_eq!(btf.field("outer", "next").unwrap().size, Some(8));
-    assert_eq!(
-        btf.member_type_name("outer", "ffd").as_deref(),
-        Ok("const inner_t")
-    );
-    assert_eq!(
-        btf.member_type_name("outer", "names").as_deref(),
-        Ok("int[4]")
-    );
+    assert_eq!(btf.member_type_name("outer", "ffd").as_deref(), Ok("const inner_t"));
+    assert_eq!(btf.member_type_name("outer", "names").as_deref(), Ok("int[4]"));
 }
 
 #[test]
 fn says_what_is_missing() {
     let btf = sample().btf();
     let message = |path| btf.field_offset("outer", path).unwrap_err().to_string();
-    assert_eq!(
-        message("ovflist_next"),
-        "this kernel's outer has no field ovflist_next"
-    );
-    assert_eq!(
-        message("ffd.file.f_op"),
-        "outer.ffd.file is no struct, so it has no fields"
-    );
-    assert_eq!(
-        message("ffd.nothing"),
-        "this kernel's outer.ffd has no field nothing"
-    );
+    assert_eq!(message("ovflist_next"), "this kernel's outer has no field ovflist_next");
+    assert_eq!(message("ffd.file.f_op"), "outer.ffd.file is no struct, so it has no fields");
+    assert_eq!(message("ffd.nothing"), "this kernel's outer.ffd has no field nothing");
     assert_eq!(message("old_bits"), "outer.old_bits is a bitfield");
     for path in ["", ".", "ffd.", ".ffd", "ffd..fd"] {
-        assert!(
-            matches!(
-                btf.field_offset("outer", path),
-                Err(BtfError::NoField { .. })
-            ),
-            "{path:?}"
-        );
+        assert!(matches!(btf.field_offset("outer", path), Err(BtfError::NoField { .. })), "{path:?}");
     }
-    assert_eq!(
-        btf.field_offset("flagged", "bits"),
-        Err(BtfError::Bitfield("flagged.bits".to_owned()))
-    );
-    assert_eq!(
-        btf.struct_size("absent"),
-        Err(BtfError::NoStruct("absent".to_owned()))
-    );
-    assert_eq!(
-        btf.field_offset("int", "x"),
-        Err(BtfError::NoStruct("int".to_owned()))
-    );
-    assert_eq!(
-        btf.function("outer"),
-        Err(BtfError::NoFunction("outer".to_owned()))
-    );
+    assert_eq!(btf.field_offset("flagged", "bits"), Err(BtfError::Bitfield("flagged.bits".to_owned())));
+    assert_eq!(btf.struct_size("absent"), Err(BtfError::NoStruct("absent".to_owned())));
+    assert_eq!(btf.field_offset("int", "x"), Err(BtfError::NoStruct("int".to_owned())));
+    assert_eq!(btf.function("outer"), Err(BtfError::NoFunction("outer".to_owned())));
 }
 
 #[test]
@@ -125,14 +75,8 @@ fn structs_of_one_name_must_agree() {
     assert_eq!(btf.field_offset("outer", "other"), Ok(4));
     blob.composite(STRUCT, "outer", 72, &[("next", 2, 40)]);
     let btf = blob.btf();
-    assert!(matches!(
-        btf.field_offset("outer", "next"),
-        Err(BtfError::Ambiguous { .. })
-    ));
-    assert!(matches!(
-        btf.struct_size("outer"),
-        Err(BtfError::Ambiguous { .. })
-    ));
+    assert!(matches!(btf.field_offset("outer", "next"), Err(BtfError::Ambiguous { .. })));
+    assert!(matches!(btf.struct_size("outer"), Err(BtfError::Ambiguous { .. })));
 }
 
 #[test]
@@ -150,28 +94,12 @@ fn prints_prototypes_as_in_the_source() {
     let array = blob.array(int, 3);
     let const_array = blob.ty("", CONST, array);
     let to_array = blob.ty("", PTR, const_array);
-    blob.function(
-        "do_wait",
-        int,
-        &[("epfd", int), ("events", events), ("to", to_const)],
-    );
-    blob.function(
-        "walk",
-        events,
-        &[
-            ("actor", to_callback),
-            ("list", to_array),
-            ("last", const_pointer),
-            ("", 0),
-        ],
-    );
+    blob.function("do_wait", int, &[("epfd", int), ("events", events), ("to", to_const)]);
+    blob.function("walk", events, &[("actor", to_callback), ("list", to_array), ("last", const_pointer), ("", 0)]);
     blob.function("nothing", 0, &[]);
     let btf = blob.btf();
     let wait = btf.function("do_wait").unwrap();
-    assert_eq!(
-        wait.to_string(),
-        "int do_wait(int epfd, struct epoll_event *events, const struct epoll_event *to)"
-    );
+    assert_eq!(wait.to_string(), "int do_wait(int epfd, struct epoll_event *events, const struct epoll_event *to)");
     assert_eq!(wait.returns, "int");
     assert_eq!(wait.parameters[1].name, "events");
     assert_eq!(wait.parameters[1].type_name, "struct epoll_event *");
@@ -180,10 +108,7 @@ fn prints_prototypes_as_in_the_source() {
         "struct epoll_event *walk(void (*actor)(struct epoll_event *, int n), const int (*list)[3], \
          struct epoll_event *const last, ...)"
     );
-    assert_eq!(
-        btf.function("nothing").unwrap().to_string(),
-        "void nothing(void)"
-    );
+    assert_eq!(btf.function("nothing").unwrap().to_string(), "void nothing(void)");
     assert_eq!(btf.functions_named("absent"), Ok(vec![]));
 }
 
@@ -192,19 +117,13 @@ fn a_kind_of_the_future_is_skipped_if_the_btf_says_its_length() {
     let mut blob = Blob::new();
     blob.raw("new", 40 << 24 | 2, 0, &[7, 8, 9]);
     blob.composite(STRUCT, "after", 4, &[]);
-    assert_eq!(
-        Btf::parse(blob.bytes()).unwrap_err(),
-        BtfError::UnknownKind { id: 1, kind: 40 }
-    );
+    assert_eq!(Btf::parse(blob.bytes()).unwrap_err(), BtfError::UnknownKind { id: 1, kind: 40 });
     let mut kinds = [(0, 0); 41];
     kinds[40] = (4, 4);
     blob.describe_kinds(&kinds);
     assert_eq!(blob.btf().struct_size("after"), Ok(4));
     blob.describe_kinds(&kinds[..40]);
-    assert_eq!(
-        Btf::parse(blob.bytes()).unwrap_err(),
-        BtfError::UnknownKind { id: 1, kind: 40 }
-    );
+    assert_eq!(Btf::parse(blob.bytes()).unwrap_err(), BtfError::UnknownKind { id: 1, kind: 40 });
 }
 
 #[test]
@@ -219,25 +138,10 @@ fn refuses_what_is_no_btf() {
     assert_eq!(refused(b""), BtfError::Truncated("it has no header"));
     assert_eq!(refused(b"\x7fELF\x02\x01"), BtfError::NotBtf(0x457f));
     assert_eq!(refused(b"\xeb\x9f\x01\x00"), BtfError::BigEndian);
-    assert_eq!(
-        with(2, 9),
-        BtfError::Unsupported {
-            what: "version",
-            value: 9
-        }
-    );
-    assert_eq!(
-        with(3, 1),
-        BtfError::Unsupported {
-            what: "flags",
-            value: 1
-        }
-    );
+    assert_eq!(with(2, 9), BtfError::Unsupported { what: "version", value: 9 });
+    assert_eq!(with(3, 1), BtfError::Unsupported { what: "flags", value: 1 });
     assert_eq!(with(4, 8), BtfError::Malformed("its header is too short"));
-    assert_eq!(
-        with(19, 0xff),
-        BtfError::Truncated("a section lies outside of it")
-    );
+    assert_eq!(with(19, 0xff), BtfError::Truncated("a section lies outside of it"));
     let mut no_end = good.clone();
     *no_end.last_mut().unwrap() = b'x';
     assert!(matches!(refused(&no_end), BtfError::Malformed(_)));
@@ -251,16 +155,7 @@ fn ask_all(btf: &Btf) {
     for name in ["outer", "outer_t", "inner_t", "flagged", "loop", "f", ""] {
         let _ = btf.struct_size(name);
         let _ = btf.functions_named(name);
-        for path in [
-            "next",
-            "ffd.fd",
-            "ffd.file",
-            "rcv_saddr",
-            "old_bits",
-            "names",
-            "bits",
-            "absent",
-        ] {
+        for path in ["next", "ffd.fd", "ffd.file", "rcv_saddr", "old_bits", "names", "bits", "absent"] {
             let _ = btf.field(name, path);
             let _ = btf.member_type_name(name, path);
         }
@@ -276,19 +171,7 @@ fn damaged_bytes_are_refused_or_answered_but_never_panic() {
         assert!(Btf::parse(&good[..length]).is_err(), "{length} bytes");
     }
     for at in 0..good.len() {
-        for byte in [
-            0,
-            1,
-            2,
-            7,
-            10,
-            0x7f,
-            0x80,
-            0xff,
-            good[at] ^ 1,
-            good[at] ^ 0x10,
-            good[at].wrapping_add(1),
-        ] {
+        for byte in [0, 1, 2, 7, 10, 0x7f, 0x80, 0xff, good[at] ^ 1, good[at] ^ 0x10, good[at].wrapping_add(1)] {
             let mut bytes = good.clone();
             bytes[at] = byte;
             if let Ok(btf) = Btf::parse(bytes) {
@@ -301,12 +184,7 @@ fn damaged_bytes_are_refused_or_answered_but_never_panic() {
 #[test]
 fn cycles_and_explosions_end() {
     // A typedef of itself, a pointer to itself, an anonymous struct in itself, an array of itself.
-    for (kind, rest) in [
-        (TYPEDEF, vec![]),
-        (PTR, vec![]),
-        (CONST, vec![]),
-        (ARRAY, vec![1, 1, 1]),
-    ] {
+    for (kind, rest) in [(TYPEDEF, vec![]), (PTR, vec![]), (CONST, vec![]), (ARRAY, vec![1, 1, 1])] {
         let mut blob = Blob::new();
         blob.raw("loop", kind << 24, 1, &rest);
         blob.composite(STRUCT, "s", 8, &[("member", 1, 0), ("", 1, 0)]);
@@ -324,18 +202,10 @@ fn cycles_and_explosions_end() {
     // Each anonymous struct has four of the next: four to the sixteenth members.
     let mut blob = Blob::new();
     for level in 0..16 {
-        blob.composite(
-            STRUCT,
-            if level == 0 { "s" } else { "" },
-            8,
-            &[("", level + 2, 0); 4],
-        );
+        blob.composite(STRUCT, if level == 0 { "s" } else { "" }, 8, &[("", level + 2, 0); 4]);
     }
     blob.composite(STRUCT, "", 8, &[]);
-    assert!(matches!(
-        blob.btf().field_offset("s", "x"),
-        Err(BtfError::TooDeep(_))
-    ));
+    assert!(matches!(blob.btf().field_offset("s", "x"), Err(BtfError::TooDeep(_))));
     // Each function takes four pointers to functions that take four pointers ...
     let mut blob = Blob::new();
     for level in 0..12 {
@@ -355,14 +225,8 @@ fn cycles_and_explosions_end() {
 fn the_running_kernel_has_epoll() {
     let Some(btf) = own_btf() else { return };
     assert!(btf.len() > 10_000);
-    assert!(matches!(
-        btf.member_type_name("eventpoll", "lock").as_deref(),
-        Ok("spinlock_t" | "rwlock_t")
-    ));
-    assert_eq!(
-        btf.member_type_name("eventpoll", "ovflist").as_deref(),
-        Ok("struct epitem *")
-    );
+    assert!(matches!(btf.member_type_name("eventpoll", "lock").as_deref(), Ok("spinlock_t" | "rwlock_t")));
+    assert_eq!(btf.member_type_name("eventpoll", "ovflist").as_deref(), Ok("struct epitem *"));
     let callback = btf.function("ep_poll_callback").unwrap();
     assert_eq!(
         callback.to_string(),
