@@ -27,7 +27,7 @@ pub struct Parameter {
     /// Empty where BTF has none; `...` for the rest of a variadic function.
     pub name: String,
     /// In C: `struct epoll_event *`; empty for `...`.
-    pub type_name: String,
+    pub c_type: String,
 }
 
 /// As in the kernel's source: `int do_epoll_ctl(int epfd, int op, ..)`.
@@ -72,9 +72,9 @@ impl Btf {
             .map(|index| {
                 let (name, type_id) = self.parameter(ty, index)?;
                 if type_id == 0 {
-                    return Ok(Parameter { name: "...".to_owned(), type_name: String::new() });
+                    return Ok(Parameter { name: "...".to_owned(), c_type: String::new() });
                 }
-                Ok(Parameter { name: name.to_owned(), type_name: self.declaration(type_id, "")? })
+                Ok(Parameter { name: name.to_owned(), c_type: self.declaration(type_id, "")? })
             })
             .collect::<Result<_, BtfError>>()?;
         Ok(Prototype { name: name.to_owned(), parameters, returns: self.declaration(ty.of, "")?, declaration })

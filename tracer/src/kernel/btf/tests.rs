@@ -102,7 +102,7 @@ fn prints_prototypes_as_in_the_source() {
     assert_eq!(wait.to_string(), "int do_wait(int epfd, struct epoll_event *events, const struct epoll_event *to)");
     assert_eq!(wait.returns, "int");
     assert_eq!(wait.parameters[1].name, "events");
-    assert_eq!(wait.parameters[1].type_name, "struct epoll_event *");
+    assert_eq!(wait.parameters[1].c_type, "struct epoll_event *");
     assert_eq!(
         btf.function("walk").unwrap().to_string(),
         "struct epoll_event *walk(void (*actor)(struct epoll_event *, int n), const int (*list)[3], \
@@ -238,4 +238,7 @@ fn the_running_kernel_has_epoll() {
         btf.function("do_epoll_wait").unwrap().to_string(),
         "int do_epoll_wait(int epfd, struct epoll_event *events, int maxevents, struct timespec64 *to)"
     );
+    // The third part lies in an anonymous union, whose parts are anonymous structs with names (since 6.7).
+    let missed = btf.field_offset("bpf_link_info", "perf_event.kprobe.missed");
+    assert!(matches!(missed, Ok(48) | Err(BtfError::NoField { .. })), "{missed:?}");
 }
