@@ -27,6 +27,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Task {
     Vm(commands::vm::VmArgs),
+    Ebpf(commands::ebpf::EbpfArgs),
     /// Print the ids of all BPF programs, maps and links (used by the tests, inside the guest)
     #[command(hide = true)]
     BpfIds,
@@ -49,6 +50,7 @@ fn main() -> ExitCode {
 fn run(task: &Task) -> Result<ExitCode> {
     match task {
         Task::Vm(arguments) => commands::vm::run(arguments),
+        Task::Ebpf(arguments) => commands::ebpf::run(arguments),
         Task::BpfIds => guest::print_ids().map(|()| ExitCode::SUCCESS),
     }
 }

@@ -104,6 +104,12 @@ impl Suite {
         Ok(dependency_names(&text))
     }
 
+    /// All versions of a package in the suite.
+    pub(crate) fn versions(&self, package: &str) -> Result<Vec<String>> {
+        let text = exec::output(self.command("apt-cache").args(["madison", package]))?;
+        Ok(madison_versions(&text))
+    }
+
     /// Downloads a package (`NAME` or `NAME=VERSION`) and unpacks its files below `into`.
     pub(crate) fn unpack(&self, package: &str, into: &Path) -> Result<()> {
         let download = tempfile::tempdir().context("cannot create a temporary directory")?;
@@ -185,9 +191,14 @@ fn dependency_names(text: &str) -> Vec<String> {
     text.lines().filter_map(|line| line.trim().strip_prefix("Depends: ")).map(str::to_owned).collect()
 }
 
+/// The versions in the table that `apt-cache madison` prints: `package | version | source`.
+fn madison_versions(text: &str) -> Vec<String> {
+    text.lines().filter_map(|line| line.split('|').nth(1)).map(|version| version.trim().to_owned()).collect()
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{Archive, archive_of, debian_codename, dependency_names, sources};
+    use super::{Archive, archive_of, debian_codename, dependency_names, madison_versions, sources};
 
     const TARGETS: &str = "http://mirror.test/debian/ bookworm main\n\
                            http://mirror.test/debian/ bookworm-updates main\n\
@@ -221,5 +232,11 @@ mod tests {
     fn dependencies_are_the_lines_that_say_so() {
         let text = "linux-image-cloud-amd64\n  Depends: linux-image-6.1.0-50-cloud-amd64\n  Suggests: x\n";
         assert_eq!(dependency_names(text), ["linux-image-6.1.0-50-cloud-amd64"]);
+    }
+
+    #[test]
+    fn madison_lines_give_versions() {
+        let text = " rust-src | 1.95.0+dfsg1-1~bpo13+1 | http://m trixie-backports/main amd64 Packages\n";
+        assert_eq!(madison_versions(text), ["1.95.0+dfsg1-1~bpo13+1"]);
     }
 }

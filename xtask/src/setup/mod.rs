@@ -3,4 +3,5 @@
 pub(crate) mod apt;
 pub(crate) mod busybox;
 pub(crate) mod guest_build;
+pub(crate) mod toolchain;
 pub(crate) mod tools;
