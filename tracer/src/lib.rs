@@ -2,7 +2,9 @@
 //!
 //! Data flows one way: probes → `decode` → [`event`] → `model` → `analysis` → `output`; see ARCHITECTURE.md.
 
+pub mod cli;
 pub mod decode;
 pub mod event;
 pub mod kernel;
+pub mod probes;
 pub mod source;

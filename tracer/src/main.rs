@@ -1,3 +1,5 @@
-//! eptrace.
+//! The program `eptrace`; everything is in the library.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    eptrace::cli::main()
+}

@@ -55,7 +55,6 @@ pub struct Options {
 pub struct Untraceable(pub String);
 
 /// The probes, attached.
-#[derive(Debug)]
 pub struct Live {
     ebpf: Ebpf,
     ring: AsyncFd<RingBuf<MapData>>,
@@ -104,7 +103,9 @@ impl Live {
         let misses = Misses::open(&ebpf, &outcomes, facts.missed_offset);
         let info = describe(options, &facts, &outcomes)?;
         let ring = ebpf.take_map(EVENTS_MAP).context("the object has no ring buffer")?;
-        let ring = AsyncFd::with_interest(RingBuf::try_from(ring)?, tokio::io::Interest::READABLE)
+        let ring = RingBuf::try_from(ring)?;
+        // SAFETY: the ring buffer owns its descriptor and does not close or replace it before it is dropped.
+        let ring = unsafe { AsyncFd::register_with_interest(ring, tokio::io::Interest::READABLE) }
             .context("cannot watch the ring buffer")?;
         let mut tick = tokio::time::interval(DRAIN_EVERY);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);

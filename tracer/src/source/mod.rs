@@ -1,5 +1,7 @@
 //! Where events come from: a live kernel, a trace file, or a list made by a test.
 
+pub mod live;
+
 use crate::event::{Event, TraceInfo};
 
 /// A stream of events in the order of their time, with the facts that hold for all of them.
