@@ -9,6 +9,7 @@
 mod context;
 mod emit;
 mod epitem;
+mod file_info;
 mod files;
 mod filter;
 mod globals;

@@ -27,10 +27,12 @@ pub(crate) struct TaskState {
     pub(crate) accept_fd: i32,
     /// The `struct epoll_event *` of an `epoll_ctl`.
     pub(crate) ctl_event: u64,
+    /// The listening file that was described last.
+    pub(crate) described: u64,
 }
 
 const EMPTY: TaskState =
-    TaskState { flags: 0, epfd: -1, ep: 0, user_events: 0, ctl: [-1, 0, -1], accept_fd: -1, ctl_event: 0 };
+    TaskState { flags: 0, epfd: -1, ep: 0, user_events: 0, ctl: [-1, 0, -1], accept_fd: -1, ctl_event: 0, described: 0 };
 
 /// The state of a task, if it has one. It stays valid while the program runs.
 #[inline(always)]

@@ -7,7 +7,7 @@ use tracer_common::events::Accept;
 use tracer_common::{Hook, Miss};
 
 use crate::emit::{Now, emit, settle};
-use crate::{files, filter, tasks};
+use crate::{file_info, files, filter, tasks};
 
 /// Byte offset of the result in the record of a `sys_exit_*` tracepoint.
 const SYS_EXIT_RET: usize = 16;
@@ -73,6 +73,7 @@ fn body(now: Now, fd: i32, ret: i32) -> Result<(), Miss> {
         return Ok(());
     }
     let file = files::of_current(fd)?;
+    describe_once(now, file)?;
     emit::<Accept>(now, |record| {
         // SAFETY: `emit` gives a slot for one record.
         let record = unsafe { &mut *record };
@@ -80,4 +81,18 @@ fn body(now: Now, fd: i32, ret: i32) -> Result<(), Miss> {
         record.fd = fd;
         record.ret = ret;
     })
+}
+
+/// A listening socket that was registered before tracing began is described when a task first accepts from it.
+#[inline(always)]
+fn describe_once(now: Now, file: u64) -> Result<(), Miss> {
+    match tasks::get(now.tid) {
+        // SAFETY: as in `keep`.
+        Some(state) if file != 0 && unsafe { (*state).described } != file => {
+            // SAFETY: as in `keep`.
+            unsafe { (*state).described = file };
+            file_info::emit_info(now, file)
+        }
+        _ => Ok(()),
+    }
 }

@@ -45,6 +45,18 @@ pub fn wait_sys_exit(ctx: TracePointContext) -> u32 {
     leave(ret as i32)
 }
 
+/// As [`wait_sys_exit`], beside [`wait_fexit`]: only for a task that was not seen to begin its wait, because it already slept
+/// when the probes were attached.
+#[tracepoint]
+pub fn wait_sys_exit_unseen(ctx: TracePointContext) -> u32 {
+    if tasks::get(Now::take().tid).is_some() {
+        return 0;
+    }
+    // SAFETY: as in `wait_sys_exit`.
+    let ret = unsafe { *ctx.as_ptr().cast::<u8>().add(SYS_EXIT_RET).cast::<i64>() };
+    leave(ret as i32)
+}
+
 #[inline(always)]
 fn enter(epfd: i32, events: u64, maxevents: i32, timeout: u64) -> u32 {
     if !filter::enabled() {

@@ -91,6 +91,7 @@ impl TargetArgs {
         Ok(Options {
             pids,
             target: self.words(),
+            running: self.command.is_empty(),
             follow_forks: !self.no_follow,
             preference: self.probes.backend.into(),
             sizes: self.probes.sizes()?,

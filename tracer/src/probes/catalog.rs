@@ -76,6 +76,8 @@ pub struct Program {
 pub struct Variant {
     /// Its family.
     pub backend: Backend,
+    /// Only for processes that already run: they may be inside a call when the probes are attached.
+    pub for_running: bool,
     /// What it attaches.
     pub programs: &'static [Program],
 }
@@ -109,15 +111,15 @@ const fn optional(name: &'static str, attach: Attach) -> Program {
 }
 
 const fn fentry(programs: &'static [Program]) -> Variant {
-    Variant { backend: Backend::Fentry, programs }
+    Variant { backend: Backend::Fentry, for_running: false, programs }
 }
 
 const fn kprobe(programs: &'static [Program]) -> Variant {
-    Variant { backend: Backend::Kprobe, programs }
+    Variant { backend: Backend::Kprobe, for_running: false, programs }
 }
 
 const fn neutral(programs: &'static [Program]) -> Variant {
-    Variant { backend: Backend::Neutral, programs }
+    Variant { backend: Backend::Neutral, for_running: false, programs }
 }
 
 /// All hooks, in the order in which they are attached: who lives first, then what they do.
@@ -206,6 +208,17 @@ pub const CATALOG: &[ProbeSpec] = &[
         hook: Hook::WaitExit,
         need: Need::Required,
         variants: &[
+            Variant {
+                backend: Backend::Fentry,
+                for_running: true,
+                // A trampoline does not see the end of a call that began before it; the tracepoints do.
+                programs: &[
+                    program("wait_fexit", Attach::Fexit("do_epoll_wait")),
+                    optional("wait_sys_exit_unseen", Attach::Tracepoint("syscalls", "sys_exit_epoll_wait")),
+                    optional("wait_sys_exit_unseen", Attach::Tracepoint("syscalls", "sys_exit_epoll_pwait")),
+                    optional("wait_sys_exit_unseen", Attach::Tracepoint("syscalls", "sys_exit_epoll_pwait2")),
+                ],
+            },
             fentry(&[program("wait_fexit", Attach::Fexit("do_epoll_wait"))]),
             kprobe(&[
                 // arm64 has no epoll_wait, kernels before 5.11 no epoll_pwait2.

@@ -39,15 +39,15 @@ pub struct HookPlan {
     pub skipped: Vec<String>,
 }
 
-/// Plans every hook of the catalogue.
+/// Plans every hook of the catalogue. `running`: processes that already run are traced, not a command that is yet to start.
 #[must_use]
-pub fn plan(names: &Names, preference: Preference) -> Vec<HookPlan> {
+pub fn plan(names: &Names, preference: Preference, running: bool) -> Vec<HookPlan> {
     CATALOG
         .iter()
         .map(|spec| {
             let mut hook = HookPlan { hook: spec.hook, need: spec.need, tries: Vec::new(), skipped: Vec::new() };
             for variant in spec.variants {
-                if !wanted(variant.backend, preference) {
+                if !wanted(variant.backend, preference) || (variant.for_running && !running) {
                     continue;
                 }
                 match missing(variant, names) {
@@ -112,7 +112,7 @@ mod tests {
     }
 
     fn first(names: &Names, preference: Preference, hook: Hook) -> Option<(Backend, Attach)> {
-        let plans = plan(names, preference);
+        let plans = plan(names, preference, false);
         let variant = plans.iter().find(|plan| plan.hook == hook)?.tries.first()?;
         Some((variant.backend, variant.programs.first()?.attach))
     }
@@ -138,7 +138,7 @@ mod tests {
     #[test]
     fn every_hook_has_something_to_try_with_either_backend() {
         for preference in [Preference::Auto, Preference::Fentry, Preference::Kprobe] {
-            for hook in plan(&names(&["ep_done_scan"]), preference) {
+            for hook in plan(&names(&["ep_done_scan"]), preference, true) {
                 assert!(!hook.tries.is_empty(), "{:?} with {preference:?}", hook.hook);
             }
         }
@@ -147,7 +147,7 @@ mod tests {
     #[test]
     fn a_backend_that_was_not_asked_for_is_not_tried() {
         for (preference, other) in [(Preference::Fentry, Backend::Kprobe), (Preference::Kprobe, Backend::Fentry)] {
-            for hook in plan(&names(&["ep_done_scan"]), preference) {
+            for hook in plan(&names(&["ep_done_scan"]), preference, true) {
                 assert!(hook.tries.iter().all(|variant| variant.backend != other), "{:?}", hook.hook);
             }
         }
@@ -155,7 +155,7 @@ mod tests {
 
     #[test]
     fn a_kernel_without_the_functions_says_which_are_missing() {
-        let plans = plan(&Names::default(), Preference::Auto);
+        let plans = plan(&Names::default(), Preference::Auto, false);
         let callback = plans.iter().find(|plan| plan.hook == Hook::Callback).expect("in the catalogue");
         assert!(callback.tries.is_empty());
         assert!(callback.skipped.iter().any(|why| why.contains("ep_poll_callback")), "{:?}", callback.skipped);

@@ -37,6 +37,8 @@ pub struct Options {
     pub pids: Vec<u32>,
     /// What is traced, in words.
     pub target: String,
+    /// The processes already run: they may be inside a call when the probes are attached.
+    pub running: bool,
     /// Children of traced processes are traced too.
     pub follow_forks: bool,
     /// Which backends to take.
@@ -98,7 +100,7 @@ impl Live {
         for pid in &options.pids {
             targets.insert(*pid, 1, 0).with_context(|| format!("cannot add process {pid} to the filter"))?;
         }
-        let outcomes = attach(&mut ebpf, plan(&facts.names, options.preference), Some(&btf), options.full_log);
+        let outcomes = attach(&mut ebpf, plan(&facts.names, options.preference, options.running), Some(&btf), options.full_log);
         demand(&outcomes)?;
         let misses = Misses::open(&ebpf, &outcomes, facts.missed_offset);
         let info = describe(options, &facts, &outcomes)?;
