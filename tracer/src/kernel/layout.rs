@@ -235,12 +235,13 @@ mod tests {
         assert_eq!(missing.len(), EPITEM.len() + OTHERS.len());
     }
 
-    /// What holds on every kernel from 5.11 to 7.3 on x86-64 and arm64.
+    /// What holds on every kernel from 5.10 to 7.3 on x86-64 and arm64.
     #[test]
     fn the_running_kernel_has_every_field() {
         let Some(btf) = own_btf() else { return };
         let (layout, missing) = resolve(&btf);
-        assert_eq!(missing, vec![]);
+        // 5.10 has no `f_ep`.
+        assert!(missing.iter().all(|missing| missing.field == "file_f_ep"), "{missing:?}");
         assert_eq!(layout.epitem_rdllink, 24);
         assert_eq!(layout.epitem_ovflist_next, 40);
         assert_eq!(layout.epitem_file, 48);
@@ -251,7 +252,7 @@ mod tests {
         assert_eq!(layout.ep_pqueue_epi, 16);
         assert_eq!(layout.ep_ovflist, layout.ep_rdllist + 40);
         assert_eq!(layout.epitem_events, layout.epitem_ep + 32);
-        assert_eq!(layout.epitem_bytes % 8, 0);
+        assert!(layout.epitem_bytes.is_multiple_of(8));
         assert!(layout.epitem_bytes <= btf.struct_size("epitem").unwrap());
         assert_eq!((layout.skc_daddr, layout.skc_rcv_saddr, layout.skc_dport, layout.skc_num), (0, 4, 12, 14));
         assert_eq!((layout.skc_family, layout.skc_state), (16, 18));

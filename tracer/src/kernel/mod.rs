@@ -4,7 +4,10 @@
 //! `check` reports. Every file is read by one function and judged by another, which is pure.
 
 pub mod btf;
+pub mod capabilities;
+pub mod files;
 pub mod layout;
+pub mod process;
 pub mod symbols;
 
 #[cfg(test)]
