@@ -7,9 +7,11 @@ mod cache;
 mod commands;
 mod exec;
 mod guest;
+mod herd;
 mod progress;
 mod setup;
 mod vm;
+mod vmtest;
 
 use std::process::ExitCode;
 
@@ -26,6 +28,9 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Task {
+    Bench(commands::bench::BenchArgs),
+    Demo(commands::demo::DemoArgs),
+    Test(commands::test::TestArgs),
     Vm(commands::vm::VmArgs),
     Ebpf(commands::ebpf::EbpfArgs),
     /// Print the ids of all BPF programs, maps and links (used by the tests, inside the guest)
@@ -50,6 +55,9 @@ fn main() -> ExitCode {
 fn run(task: &Task) -> Result<ExitCode> {
     match task {
         Task::Vm(arguments) => commands::vm::run(arguments),
+        Task::Demo(arguments) => commands::demo::run(arguments),
+        Task::Test(arguments) => Ok(commands::test::run(arguments)),
+        Task::Bench(arguments) => commands::bench::run(arguments),
         Task::Ebpf(arguments) => commands::ebpf::run(arguments),
         Task::BpfIds => guest::print_ids().map(|()| ExitCode::SUCCESS),
     }

@@ -1,4 +1,7 @@
 //! The commands of `cargo xtask`, one file each.
 
+pub(crate) mod bench;
+pub(crate) mod demo;
 pub(crate) mod ebpf;
+pub(crate) mod test;
 pub(crate) mod vm;

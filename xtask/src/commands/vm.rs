@@ -102,7 +102,7 @@ pub(crate) fn run(arguments: &VmArgs) -> Result<ExitCode> {
     let mut code = 0;
     for kernel in &kernels {
         progress::say(&format!("booting {}", kernel.name));
-        let results = session::run(&shape, kernel, &contents, &plan, &mut |frame| show(frame))?;
+        let results = session::run(&shape, kernel, &contents, &plan, &mut |frame| show(frame)).into_whole()?;
         let ending = results.first().and_then(|result| result.ending).unwrap_or(Ending::NotStarted);
         if ending == Ending::TimedOut {
             progress::say(&format!("`{}` ran out of its {} s", words.join(" "), arguments.timeout));

@@ -15,6 +15,9 @@ pub(crate) struct Tool {
 
 pub(crate) const QEMU: Tool = Tool { program: "qemu-system-x86_64", package: "qemu-system-x86" };
 
+pub(crate) const BPFTRACE: Tool = Tool { program: "bpftrace", package: "bpftrace" };
+pub(crate) const STRACE: Tool = Tool { program: "strace", package: "strace" };
+
 /// Finds a tool on `PATH`, or installs its package when this user may; else says what to type.
 pub(crate) fn find_or_install(tool: &Tool, otherwise: &str) -> Result<PathBuf> {
     if let Some(path) = exec::on_path(tool.program) {

@@ -6,6 +6,7 @@ pub(crate) mod accel;
 pub(crate) mod cpio;
 pub(crate) mod initramfs;
 pub(crate) mod kernel;
+pub(crate) mod place;
 pub(crate) mod plan;
 pub(crate) mod protocol;
 pub(crate) mod qemu;

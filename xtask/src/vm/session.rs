@@ -68,6 +68,22 @@ pub(crate) fn init() -> Result<PathBuf> {
     Ok(guest_build::build(&["xtask"])?.join("xtask"))
 }
 
+/// What came of a boot: the results so far, and why it ended early if it did.
+pub(crate) struct Session {
+    pub(crate) results: Vec<JobResult>,
+    pub(crate) failure: Option<anyhow::Error>,
+}
+
+impl Session {
+    /// All results, or why there are not all.
+    pub(crate) fn into_whole(self) -> Result<Vec<JobResult>> {
+        match self.failure {
+            Some(error) => Err(error),
+            None => Ok(self.results),
+        }
+    }
+}
+
 /// Boots the kernel, runs the plan, and gathers the results in the plan's order.
 pub(crate) fn run(
     shape: &Shape,
@@ -75,21 +91,31 @@ pub(crate) fn run(
     contents: &Contents,
     plan: &Plan,
     observe: &mut dyn FnMut(&Frame),
-) -> Result<Vec<JobResult>> {
+) -> Session {
+    let mut gather = Gather { results: vec![JobResult::default(); plan.jobs.len()], open: BTreeMap::new() };
+    let failure = boot(shape, kernel, contents, plan, &mut |frame| {
+        observe(&frame);
+        gather.take(frame)
+    });
+    Session { results: gather.results, failure: failure.err() }
+}
+
+fn boot(
+    shape: &Shape,
+    kernel: &Kernel,
+    contents: &Contents,
+    plan: &Plan,
+    on_frame: &mut dyn FnMut(Frame) -> Result<()>,
+) -> Result<()> {
     let qemu = qemu(shape.qemu.as_ref())?;
     let accel = if shape.counting { Accel::Counting } else { accel::choose(&qemu, kernel, &contents.init)? };
     let machine = Machine { qemu, accel, memory_mb: shape.memory_mb, processors: shape.processors };
     let initramfs = contents.write(kernel, plan)?;
     // Sixty seconds to boot, and what the jobs themselves may take.
     let limit = Duration::from_secs(60 + plan.jobs.iter().map(|job| job.timeout_s + 10).sum::<u64>());
-    let mut gather = Gather { results: vec![JobResult::default(); plan.jobs.len()], open: BTreeMap::new() };
     machine
-        .run(&kernel.image, &initramfs, limit, &mut |frame| {
-            observe(&frame);
-            gather.take(frame)
-        })
-        .with_context(|| format!("the guest with kernel {} failed", kernel.name))?;
-    Ok(gather.results)
+        .run(&kernel.image, &initramfs, limit, on_frame)
+        .with_context(|| format!("the guest with kernel {} failed", kernel.name))
 }
 
 /// Collects frames by job.

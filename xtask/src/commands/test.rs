@@ -1,0 +1,146 @@
+//! `cargo xtask test`: everything that must hold, in one command and with one last line.
+
+mod native;
+mod virtual_machine;
+
+use std::process::ExitCode;
+use std::time::Instant;
+
+use anyhow::Result;
+use clap::Args;
+
+use crate::commands::ebpf::{self, Verdict};
+use crate::commands::vm::MachineArgs;
+use crate::progress;
+use crate::vm::kernel::Selector;
+
+const EXAMPLES: &str = "\
+Examples:
+  cargo xtask test                      everything
+  cargo xtask test --no-vm              what needs no virtual machine
+  cargo xtask test herd                 only tests whose name contains `herd`, native ones and those in the machine
+  cargo xtask test --kernel 7 exclusive
+
+Without a FILTER: formatting, clippy, native tests, the check of the BPF object, and the tests on real kernels. The
+last line is `N passed, N failed`, with `, N skipped` when there are any; it counts each step before the tests as one.
+Exit status: 0 nothing failed, 1 something did, 2 an error.";
+
+/// Run all checks and tests, those on real kernels included
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct TestArgs {
+    /// The kernels to test on: lines such as 6.1 or 7, `newest`, `default`, or the path of a vmlinuz (may be repeated)
+    #[arg(long, value_name = "SELECTOR", default_values = ["6.1", "6.12"])]
+    kernel: Vec<Selector>,
+    /// Leave the tests out that need a virtual machine
+    #[arg(long)]
+    no_vm: bool,
+    /// Run only tests whose name contains this
+    filter: Option<String>,
+    #[command(flatten)]
+    machine: MachineArgs,
+}
+
+/// How many tests went how.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+struct Tally {
+    passed: u64,
+    failed: u64,
+    skipped: u64,
+}
+
+impl Tally {
+    const PASSED: Self = Self { passed: 1, failed: 0, skipped: 0 };
+    const FAILED: Self = Self { passed: 0, failed: 1, skipped: 0 };
+    const SKIPPED: Self = Self { passed: 0, failed: 0, skipped: 1 };
+
+    fn add(&mut self, other: Self) {
+        self.passed += other.passed;
+        self.failed += other.failed;
+        self.skipped += other.skipped;
+    }
+}
+
+impl std::fmt::Display for Tally {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} passed, {} failed", self.passed, self.failed)?;
+        if self.skipped > 0 {
+            write!(f, ", {} skipped", self.skipped)?;
+        }
+        Ok(())
+    }
+}
+
+/// One step's line in the summary.
+struct Step {
+    name: &'static str,
+    tally: Tally,
+    seconds: f64,
+}
+
+/// Runs every step, whatever became of those before it.
+pub(crate) fn run(arguments: &TestArgs) -> ExitCode {
+    let filter = arguments.filter.as_deref().unwrap_or_default();
+    let mut steps = Vec::new();
+    if filter.is_empty() {
+        steps.push(step("formatting", native::formatting));
+        steps.push(step("clippy", native::clippy));
+    }
+    steps.push(step("native tests", || native::tests(filter)));
+    if filter.is_empty() {
+        steps.push(step("BPF object", object));
+    }
+    if !arguments.no_vm {
+        let shape = arguments.machine.shape();
+        steps.push(step("tests on real kernels", || virtual_machine::tests(&shape, &arguments.kernel, filter)));
+    }
+    let mut total = Tally::default();
+    println!();
+    for step in &steps {
+        println!("{:<24}{:>8.1} s   {}", step.name, step.seconds, step.tally);
+        total.add(step.tally);
+    }
+    println!("{total}");
+    if total.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Runs one step; an error is a failure with its reason, and the next step still runs.
+fn step(name: &'static str, work: impl FnOnce() -> Result<Tally>) -> Step {
+    progress::say(&format!("===== {name} ====="));
+    let start = Instant::now();
+    let tally = work().unwrap_or_else(|error| {
+        println!("FAILED {name}: {error:#}");
+        Tally::FAILED
+    });
+    let seconds = start.elapsed().as_secs_f64();
+    progress::say(&format!("===== {name}: {tally} in {seconds:.1} s ====="));
+    Step { name, tally, seconds }
+}
+
+fn object() -> Result<Tally> {
+    Ok(match ebpf::check()? {
+        Verdict::Same => Tally::PASSED,
+        Verdict::Skipped(why) => {
+            println!("skipped: BPF object: {why}");
+            Tally::SKIPPED
+        }
+        Verdict::Differs(what) => {
+            println!("FAILED BPF object: {what}");
+            Tally::FAILED
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Tally;
+
+    #[test]
+    fn the_last_line_names_skips_only_when_there_are_any() {
+        let mut tally = Tally { passed: 3, failed: 0, skipped: 0 };
+        assert_eq!(tally.to_string(), "3 passed, 0 failed");
+        tally.add(Tally::SKIPPED);
+        tally.add(Tally::FAILED);
+        assert_eq!(tally.to_string(), "3 passed, 1 failed, 1 skipped");
+    }
+}

@@ -1,0 +1,73 @@
+//! The steps that need nothing but cargo.
+
+use std::io::{BufRead as _, BufReader};
+use std::process::Stdio;
+
+use anyhow::{Context as _, Result};
+
+use super::Tally;
+use crate::exec;
+use crate::setup::guest_build::{cargo, workspace};
+
+/// `cargo fmt --check`, here and in the probes' own workspace.
+pub(super) fn formatting() -> Result<Tally> {
+    exec::run(cargo().args(["fmt", "--all", "--check"]))?;
+    exec::run(cargo().args(["fmt", "--check"]).current_dir(workspace().join("tracer-ebpf")))?;
+    Ok(Tally::PASSED)
+}
+
+/// Clippy with warnings denied.
+pub(super) fn clippy() -> Result<Tally> {
+    exec::run(cargo().args(["clippy", "--quiet", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]))?;
+    Ok(Tally::PASSED)
+}
+
+/// `cargo test` of the whole workspace, with every line passed on.
+pub(super) fn tests(filter: &str) -> Result<Tally> {
+    let mut command = cargo();
+    command.args(["test", "--workspace", "--locked", "--no-fail-fast", "--", filter]);
+    if filter.is_empty() {
+        // An empty filter would be one all the same.
+        command = cargo();
+        command.args(["test", "--workspace", "--locked", "--no-fail-fast"]);
+    }
+    let line = exec::shown(&command);
+    let mut child =
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().with_context(|| format!("cannot run `{line}`"))?;
+    let stdout = child.stdout.take().context("the child has a stdout")?;
+    let mut tally = Tally::default();
+    for said in BufReader::new(stdout).lines() {
+        let said = said.with_context(|| format!("cannot read what `{line}` prints"))?;
+        println!("{said}");
+        if let Some(more) = tally_of(&said) {
+            tally.add(more);
+        }
+    }
+    let status = child.wait().with_context(|| format!("cannot wait for `{line}`"))?;
+    if !status.success() && tally.failed == 0 {
+        // It did not get as far as a test's verdict.
+        tally.add(Tally::FAILED);
+    }
+    Ok(tally)
+}
+
+/// Reads `test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; ...`.
+fn tally_of(line: &str) -> Option<Tally> {
+    let counts = line.strip_prefix("test result: ")?.split_once(". ")?.1;
+    let count = |word: &str| counts.split("; ").find_map(|part| part.strip_suffix(word)?.trim().parse::<u64>().ok());
+    Some(Tally { passed: count(" passed")?, failed: count(" failed")?, skipped: count(" ignored")? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::tally_of;
+    use crate::commands::test::Tally;
+
+    #[test]
+    fn result_lines_are_counted_and_others_are_not() {
+        let line = "test result: FAILED. 3 passed; 1 failed; 2 ignored; 0 measured; 5 filtered out; finished in 0.00s";
+        assert_eq!(tally_of(line), Some(Tally { passed: 3, failed: 1, skipped: 2 }));
+        assert_eq!(tally_of("test it ... ok"), None);
+        assert_eq!(tally_of("running 3 tests"), None);
+    }
+}

@@ -1,0 +1,128 @@
+//! The step that boots kernels: one machine per kernel, all cases in it.
+
+use std::time::Instant;
+
+use anyhow::{Context as _, Result, anyhow};
+
+use super::Tally;
+use crate::progress;
+use crate::setup::{busybox, guest_build, tools};
+use crate::vm::initramfs::Contents;
+use crate::vm::kernel::{self, Selector};
+use crate::vm::plan::Plan;
+use crate::vm::protocol::Frame;
+use crate::vm::session::{self, JobResult, Shape};
+use crate::vmtest::{self, Case};
+
+/// Runs all cases on all kernels.
+pub(super) fn tests(shape: &Shape, kernels: &[Selector], filter: &str) -> Result<Tally> {
+    let cases = vmtest::cases(filter);
+    if cases.is_empty() {
+        return Ok(Tally::default());
+    }
+    let otherwise = ", or leave the virtual machine out with --no-vm";
+    session::qemu(shape.qemu.as_ref())?;
+    let bpftrace = tools::find_or_install(&tools::BPFTRACE, otherwise)?;
+    let kernels = kernels.iter().map(kernel::resolve).collect::<Result<Vec<_>>>()?;
+    let programs = guest_build::build(&["xtask", "eptrace", "demos"])?;
+    let contents = Contents {
+        init: programs.join("xtask"),
+        programs: vec![programs.join("eptrace"), programs.join("demos"), bpftrace],
+        busybox: Some(busybox::busybox()?),
+        ..Contents::default()
+    };
+    let mut total = Tally::default();
+    for kernel in &kernels {
+        let start = Instant::now();
+        let tally = on_kernel(shape, kernel, &contents, &cases);
+        progress::say(&format!("{}: {tally} in {:.1} s", kernel.name, start.elapsed().as_secs_f64()));
+        total.add(tally);
+    }
+    Ok(total)
+}
+
+fn on_kernel(shape: &Shape, kernel: &kernel::Kernel, contents: &Contents, cases: &[Case]) -> Tally {
+    progress::say(&format!("booting {} for {} cases", kernel.name, cases.len()));
+    let plan = Plan { jobs: cases.iter().flat_map(|case| case.jobs.clone()).collect() };
+    let mut clock = CaseClock::new(cases);
+    let session = session::run(shape, kernel, contents, &plan, &mut |frame| {
+        if matches!(frame, Frame::End(..)) {
+            clock.job_ended();
+        }
+    });
+    if let Some(error) = &session.failure {
+        println!("FAILED {}: {error:#}", kernel.name);
+    }
+    let mut tally = Tally::default();
+    let mut left = session.results.as_slice();
+    for case in cases {
+        let (mine, rest) = left.split_at(case.jobs.len().min(left.len()));
+        left = rest;
+        match judge(case, mine) {
+            Ok(()) => {
+                println!("ok {} on {}", case.name, kernel.name);
+                tally.add(Tally::PASSED);
+            }
+            Err(error) => {
+                println!("FAILED {} on {}: {error:#}", case.name, kernel.name);
+                tally.add(Tally::FAILED);
+            }
+        }
+    }
+    tally
+}
+
+/// A case whose jobs did not all run has failed, whatever the others said.
+fn judge(case: &Case, results: &[JobResult]) -> Result<()> {
+    if results.len() < case.jobs.len() || results.iter().any(|result| result.ending.is_none()) {
+        return Err(anyhow!("the virtual machine ended before this case was done"));
+    }
+    (case.check)(results).with_context(|| format!("after {}", case.jobs[0].argv.join(" ").lines().next().unwrap_or("")))
+}
+
+/// Says which cases are over while the machine runs, and how long each took.
+struct CaseClock<'a> {
+    cases: std::slice::Iter<'a, Case>,
+    current: Option<(&'a Case, usize)>,
+    since: Instant,
+}
+
+impl<'a> CaseClock<'a> {
+    fn new(cases: &'a [Case]) -> Self {
+        let mut cases = cases.iter();
+        let current = cases.next().map(|case| (case, case.jobs.len()));
+        Self { cases, current, since: Instant::now() }
+    }
+
+    fn job_ended(&mut self) {
+        let Some((case, left)) = self.current.take() else { return };
+        if left > 1 {
+            self.current = Some((case, left - 1));
+            return;
+        }
+        progress::say(&format!("ran in {:.1} s: {}", self.since.elapsed().as_secs_f64(), case.name));
+        self.since = Instant::now();
+        self.current = self.cases.next().map(|case| (case, case.jobs.len()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::judge;
+    use crate::vm::plan::{Ending, Job};
+    use crate::vm::session::JobResult;
+    use crate::vmtest::Case;
+
+    #[test]
+    fn a_case_whose_jobs_did_not_all_end_has_failed() {
+        let case = Case {
+            name: "c".into(),
+            jobs: vec![Job::new("a", &["a"], 1), Job::new("b", &["b"], 1)],
+            check: Box::new(|_| Ok(())),
+        };
+        let ended = JobResult { ending: Some(Ending::Exited(0)), ..JobResult::default() };
+        assert!(judge(&case, &[ended.clone(), ended.clone()]).is_ok());
+        assert!(judge(&case, &[ended.clone(), JobResult::default()]).is_err());
+        assert!(judge(&case, &[ended]).is_err());
+    }
+}

@@ -1,0 +1,131 @@
+//! The herd demo in every mode, backend and kind of worker: all counts are the demo's own, and in the step rhythm, where
+//! the kernel has no choice, the fan-out of every single wakeup is exact.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use serde_json::Value;
+
+use crate::herd::outcome::Outcome;
+use crate::herd::spec::{Backend, Mode, Rhythm, Spec, word};
+use crate::vm::plan::Job;
+use crate::vmtest::Case;
+
+const MODES: [Mode; 5] = [Mode::Lt, Mode::Et, Mode::Exclusive, Mode::Oneshot, Mode::Reuseport];
+const BACKENDS: [Backend; 2] = [Backend::Kprobe, Backend::Fentry];
+const TIMEOUT_S: u64 = 180;
+
+pub(super) fn cases() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for rhythm in [Rhythm::Step, Rhythm::Burst] {
+        for backend in BACKENDS {
+            for processes in [false, true] {
+                cases.extend(MODES.map(|mode| case(mode, backend, rhythm, processes)));
+            }
+        }
+    }
+    cases
+}
+
+fn case(mode: Mode, backend: Backend, rhythm: Rhythm, processes: bool) -> Case {
+    let (workers, connections) = match rhythm {
+        Rhythm::Step => (4, 200),
+        Rhythm::Burst => (8, 2000),
+    };
+    let spec = Spec { mode, backend, rhythm, workers, connections, processes };
+    let [mut record, _, report] = spec.jobs(TIMEOUT_S);
+    // The file is read in the guest; only a failure would make it worth the way.
+    record.returns.clear();
+    Case {
+        name: format!(
+            "herd {} {} of {} {}: {}",
+            word(mode),
+            word(rhythm),
+            workers,
+            if processes { "processes" } else { "threads" },
+            match rhythm {
+                Rhythm::Step => format!("counts and fan-out are exact with {}", word(backend)),
+                Rhythm::Burst => format!("counts are exact and nothing is lost with {}", word(backend)),
+            }
+        ),
+        jobs: vec![record, report, remove(&spec)],
+        check: Box::new(move |results| {
+            let (outcome, report) = Outcome::of(&results[0], &results[1])?;
+            counts_are_exact(&outcome)?;
+            used(&outcome, backend)?;
+            if rhythm == Rhythm::Step { fan_out_is_exact(&spec, &report) } else { Ok(()) }
+        }),
+    }
+}
+
+/// Traces are not to fill the guest's memory.
+fn remove(spec: &Spec) -> Job {
+    Job::new("the removal", &["rm", "-f", &spec.trace()], 10)
+}
+
+pub(super) fn counts_are_exact(outcome: &Outcome) -> Result<()> {
+    ensure!(outcome.equal, "the counts are not the demo's own:\n{}", outcome.differences().join("\n"));
+    ensure!(outcome.lost == 0, "{} events were lost", outcome.lost);
+    Ok(())
+}
+
+/// A backend that was asked for and silently replaced would make its tests worthless.
+fn used(outcome: &Outcome, backend: Backend) -> Result<()> {
+    ensure!(outcome.backend == word(backend), "the report says backend {}, not {}", outcome.backend, word(backend));
+    Ok(())
+}
+
+/// What each of `connections` wakeups must have done.
+fn fan_out_is_exact(spec: &Spec, report: &Value) -> Result<()> {
+    let rows = report.get("herd").and_then(Value::as_array).context("the report has no herd")?;
+    let [row] = rows.as_slice() else { bail!("the report has {} listening sockets, not one: {rows:?}", rows.len()) };
+    let each = match spec.mode {
+        Mode::Lt | Mode::Et => u64::from(spec.workers),
+        Mode::Exclusive | Mode::Oneshot | Mode::Reuseport => 1,
+    };
+    let wakeups = u64::from(spec.connections);
+    ensure!(row.get("wakeups").and_then(Value::as_u64) == Some(wakeups), "not {wakeups} wakeups: {row}");
+    for (what, expected) in [("called", each), ("woken", each), ("useful", 1), ("wasted", each - 1)] {
+        let found = histogram(row, what)?;
+        ensure!(
+            found == BTreeMap::from([(expected, wakeups)]),
+            "{what} is not {expected} in each of {wakeups} wakeups but {found:?} (value: wakeups)"
+        );
+    }
+    Ok(())
+}
+
+fn histogram(row: &Value, what: &str) -> Result<BTreeMap<u64, u64>> {
+    let histogram = row
+        .get(what)
+        .and_then(|spread| spread.get("histogram"))
+        .with_context(|| format!("the report has no herd[0].{what}.histogram"))?;
+    serde_json::from_value(histogram.clone()).with_context(|| format!("herd[0].{what}.histogram is {histogram}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::fan_out_is_exact;
+    use crate::herd::spec::{Backend, Mode, Rhythm, Spec};
+    use serde_json::{Value, json};
+
+    fn spec(mode: Mode) -> Spec {
+        let (backend, rhythm) = (Backend::Kprobe, Rhythm::Step);
+        Spec { mode, backend, rhythm, workers: 4, connections: 200, processes: false }
+    }
+
+    fn report(woken: &Value) -> Value {
+        let spread = |histogram: &Value| json!({"total": 0, "histogram": histogram});
+        json!({"herd": [{"wakeups": 200, "called": spread(&json!({"4": 200})), "woken": spread(woken),
+            "useful": spread(&json!({"1": 200})), "wasted": spread(&json!({"3": 200}))}]})
+    }
+
+    #[test]
+    fn every_single_wakeup_counts() {
+        assert!(fan_out_is_exact(&spec(Mode::Lt), &report(&json!({"4": 200}))).is_ok());
+        let error = fan_out_is_exact(&spec(Mode::Lt), &report(&json!({"3": 1, "4": 199}))).unwrap_err();
+        assert!(error.to_string().contains("woken is not 4"), "{error}");
+        assert!(fan_out_is_exact(&spec(Mode::Exclusive), &report(&json!({"4": 200}))).is_err());
+        assert!(fan_out_is_exact(&spec(Mode::Lt), &json!({"herd": []})).is_err());
+    }
+}
