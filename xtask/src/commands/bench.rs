@@ -3,6 +3,7 @@
 //! The guest's clock ticks a nanosecond an instruction, so a time taken in it is a count: the same on any machine.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use clap::{Args, Subcommand};
@@ -26,7 +27,8 @@ Examples:
   cargo xtask bench cost --json
 
 One iteration writes a byte into a pipe, waits for it with epoll_wait and reads it. The numbers are instructions of the
-one processor there is, those of the tracer's own process included, and repeat to about one percent.";
+one processor there is: those that pass while the program runs its iterations, and those with everything that the
+tracer does until it has ended (draining its buffers, writing its file). They repeat to about one percent.";
 
 /// Emulation of one processor is slow, and strace makes it slower.
 const TIMEOUT_S: u64 = 900;
@@ -54,7 +56,7 @@ enum Bench {
     Cost(CostArgs),
 }
 
-/// Instructions that each tracer adds to one write, epoll_wait and read
+/// Instructions that each tracer adds to one write, `epoll_wait` and read
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 struct CostArgs {
@@ -65,7 +67,7 @@ struct CostArgs {
     #[arg(long, value_name = "SELECTOR", default_value = "default")]
     kernel: Vec<Selector>,
     /// How many iterations each tracer watches
-    #[arg(long, value_name = "N", default_value_t = 10_000)]
+    #[arg(long, value_name = "N", default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(100..))]
     iterations: u32,
     /// The QEMU to use instead of the one on PATH
     #[arg(long, value_name = "PATH")]
@@ -76,12 +78,24 @@ struct CostArgs {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 struct Row {
     tracer: &'static str,
-    /// Instructions of one iteration.
-    instructions: f64,
+    /// Instructions of one iteration as the watched program sees them pass.
+    program: f64,
     /// Those above the run without a tracer.
-    added: f64,
-    /// `added` as a part of what bpftrace adds.
+    program_added: f64,
+    /// Instructions of one iteration with all that the tracer does before it ends: draining, writing out.
+    whole: f64,
+    /// Those above the run without a tracer.
+    whole_added: f64,
+    /// `whole_added` as a part of what bpftrace adds.
     of_bpftrace: Option<f64>,
+}
+
+/// What was measured of one tracer.
+#[derive(Debug, Clone, Copy)]
+struct Measured {
+    tracer: &'static str,
+    program: f64,
+    whole: f64,
 }
 
 /// Boots every kernel and prints its table.
@@ -99,8 +113,8 @@ pub(crate) fn run(arguments: &BenchArgs) -> Result<ExitCode> {
     let shape = Shape { qemu: arguments.qemu.clone(), memory_mb: 2048, processors: 1, counting: true };
     for kernel in &kernels {
         progress::say(&format!("counting instructions on {} (some minutes)", kernel.name));
-        let rows = measure(&Place::Guest { shape: &shape, kernel, contents: &contents }, arguments.iterations)?;
-        print(arguments, kernel, &rows)?;
+        let measured = measure(&Place::Guest { shape: &shape, kernel, contents: &contents }, arguments.iterations)?;
+        print(arguments, kernel, &rows(&measured))?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -123,24 +137,38 @@ fn tracers(iterations: u32) -> Vec<(&'static str, Vec<String>)> {
     ]
 }
 
-fn measure(place: &Place<'_>, iterations: u32) -> Result<Vec<Row>> {
-    let tracers = tracers(iterations);
-    let jobs: Vec<Job> = tracers
+/// Every tracer watches a short run and a long one: what the second took longer is free of starting and attaching.
+fn measure(place: &Place<'_>, iterations: u32) -> Result<Vec<Measured>> {
+    let short = iterations / 10;
+    let (long_runs, short_runs) = (tracers(iterations), tracers(short));
+    let jobs: Vec<Job> = short_runs.iter().zip(&long_runs).flat_map(|(short, long)| [job(short), job(long)]).collect();
+    let results = place.run(&jobs, &mut |index| {
+        if index % 2 == 1 {
+            progress::say(&format!("measured: {}", jobs[index].name));
+        }
+    })?;
+    long_runs
         .iter()
-        .map(|(name, argv)| Job {
-            name: (*name).to_owned(),
-            argv: argv.clone(),
-            timeout_s: TIMEOUT_S,
-            ..Job::default()
+        .zip(results.chunks(2))
+        .map(|((tracer, _), pair)| {
+            succeeded(&pair[0], tracer)?;
+            let program = instructions(&pair[1], tracer)?;
+            let longer = Duration::from_nanos(pair[1].ns.saturating_sub(pair[0].ns));
+            let whole = longer.as_secs_f64() * 1e9 / f64::from(iterations - short);
+            Ok(Measured { tracer, program, whole })
         })
-        .collect();
-    let results = place.run(&jobs, &mut |index| progress::say(&format!("measured: {}", jobs[index].name)))?;
-    let counts = tracers
-        .iter()
-        .zip(&results)
-        .map(|((name, _), result)| Ok((*name, instructions(result, name)?)))
-        .collect::<Result<Vec<_>>>()?;
-    Ok(rows(&counts))
+        .collect()
+}
+
+fn job((name, argv): &(&'static str, Vec<String>)) -> Job {
+    Job {
+        name: (*name).to_owned(),
+        argv: argv.clone(),
+        // As much room as eptrace's ring buffer has: what bpftrace loses, it need not print.
+        env: vec![("BPFTRACE_PERF_RB_PAGES".to_owned(), "4096".to_owned())],
+        timeout_s: TIMEOUT_S,
+        ..Job::default()
+    }
 }
 
 /// One iteration's nanoseconds, which are instructions here, from the line of JSON among what was printed.
@@ -155,16 +183,22 @@ fn instructions(result: &JobResult, name: &str) -> Result<f64> {
         })
 }
 
-fn rows(counts: &[(&'static str, f64)]) -> Vec<Row> {
-    let none = counts.first().map_or(0.0, |(_, count)| *count);
-    let bpftrace = counts.iter().find(|(name, _)| name.starts_with("bpftrace")).map(|(_, count)| count - none);
-    counts
+fn rows(measured: &[Measured]) -> Vec<Row> {
+    let none = measured.first().map_or((0.0, 0.0), |row| (row.program, row.whole));
+    let bpftrace = measured.iter().find(|row| row.tracer.starts_with("bpftrace")).map(|row| row.whole - none.1);
+    measured
         .iter()
         .enumerate()
-        .map(|(index, &(tracer, instructions))| {
-            let added = instructions - none;
-            let of_bpftrace = bpftrace.filter(|&theirs| index > 0 && theirs > 0.0).map(|theirs| added / theirs);
-            Row { tracer, instructions, added, of_bpftrace }
+        .map(|(index, row)| {
+            let whole_added = row.whole - none.1;
+            Row {
+                tracer: row.tracer,
+                program: row.program,
+                program_added: row.program - none.0,
+                whole: row.whole,
+                whole_added,
+                of_bpftrace: bpftrace.filter(|&theirs| index > 0 && theirs > 0.0).map(|theirs| whole_added / theirs),
+            }
         })
         .collect()
 }
@@ -178,25 +212,34 @@ fn print(arguments: &CostArgs, kernel: &Kernel, rows: &[Row]) -> Result<()> {
         return Ok(());
     }
     println!("Instructions of one write + epoll_wait + read, kernel {}", kernel.name);
-    println!("{:<24} {:>12} {:>12} {:>12}", "tracer", "an iteration", "added", "of bpftrace");
+    println!("{:<24} {:>21} {:>21}", "", "seen by the program", "with the tracer's work");
+    println!("{:<24} {:>10} {:>10} {:>10} {:>10} {:>12}", "tracer", "all", "added", "all", "added", "of bpftrace");
     for row in rows {
         let share = row.of_bpftrace.map_or_else(String::new, |share| format!("{:.1} %", share * 100.0));
-        println!("{:<24} {:>12.0} {:>12.0} {:>12}", row.tracer, row.instructions, row.added, share);
+        println!(
+            "{:<24} {:>10.0} {:>10.0} {:>10.0} {:>10.0} {share:>12}",
+            row.tracer, row.program, row.program_added, row.whole, row.whole_added
+        );
     }
     Ok(())
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{instructions, rows, tracers};
+    use super::{Measured, instructions, rows, tracers};
     use crate::vm::plan::Ending;
     use crate::vm::session::JobResult;
 
     #[test]
     fn what_a_tracer_adds_is_counted_above_none_and_beside_bpftrace() {
-        let table = rows(&[("none", 100.0), ("eptrace record, fentry", 150.0), ("bpftrace, printf", 600.0)]);
-        let added: Vec<f64> = table.iter().map(|row| row.added).collect();
-        assert_eq!(added.iter().map(|count| count.to_string()).collect::<Vec<_>>(), ["0", "50", "500"]);
+        let measured = |tracer, program, whole| Measured { tracer, program, whole };
+        let table = rows(&[
+            measured("none", 100.0, 110.0),
+            measured("eptrace record, fentry", 150.0, 160.0),
+            measured("bpftrace, printf", 600.0, 610.0),
+        ]);
+        let added: Vec<String> = table.iter().map(|row| format!("{} {}", row.program_added, row.whole_added)).collect();
+        assert_eq!(added, ["0 0", "50 50", "500 500"]);
         assert_eq!(table[1].of_bpftrace.map(|share| share.to_string()).as_deref(), Some("0.1"));
         assert!(table[0].of_bpftrace.is_none());
     }

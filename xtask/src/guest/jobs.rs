@@ -30,6 +30,7 @@ pub(super) fn run_all(plan: &Plan, port: &Port) -> Result<()> {
             let number = u32::try_from(index).context("too many jobs")?;
             port.send(&Frame::Start(number))?;
             let cwd = if job.cwd.is_empty() { WORK } else { &job.cwd };
+            let begun = Instant::now();
             let ending = match start(job, cwd) {
                 Ok(child) => {
                     let (done, finished) = channel();
@@ -40,10 +41,11 @@ pub(super) fn run_all(plan: &Plan, port: &Port) -> Result<()> {
                     Ending::NotStarted
                 }
             };
+            let ns = u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
             for file in &job.returns {
                 send_file(number, Path::new(cwd), file, port)?;
             }
-            port.send(&Frame::End(number, ending))?;
+            port.send(&Frame::End(number, ending, ns))?;
         }
         Ok(())
     })

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 
@@ -29,7 +30,7 @@ impl Place<'_> {
             Self::Guest { shape, kernel, contents } => {
                 let plan = Plan { jobs: jobs.to_vec() };
                 session::run(shape, kernel, contents, &plan, &mut |frame| {
-                    if let Frame::End(job, _) = frame {
+                    if let Frame::End(job, ..) = frame {
                         ended(usize::try_from(*job).unwrap_or(usize::MAX));
                     }
                 })
@@ -55,12 +56,14 @@ fn run_here(job: &Job, programs: &std::path::Path, work: &std::path::Path) -> Re
     let mut command = Command::new("timeout");
     command.args(["--signal=KILL", &job.timeout_s.to_string()]).args(&job.argv).current_dir(work);
     command.env("PATH", path).envs(job.env.iter().map(|(name, value)| (name, value)));
+    let start = Instant::now();
     let done = exec::captured(&mut command)?;
+    let ns = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
     let ending =
         done.status.code().map_or_else(|| Ending::Signalled(done.status.signal().unwrap_or(0)), Ending::Exited);
     let files = job.returns.iter().filter_map(|name| Some((name.clone(), std::fs::read(work.join(name)).ok()?)));
     let files: BTreeMap<String, Vec<u8>> = files.collect();
-    Ok(JobResult { stdout: done.stdout, stderr: done.stderr, files, ending: Some(ending) })
+    Ok(JobResult { stdout: done.stdout, stderr: done.stderr, files, ending: Some(ending), ns })
 }
 
 #[cfg(test)]

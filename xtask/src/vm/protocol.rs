@@ -29,8 +29,8 @@ pub(crate) enum Frame {
     FileBytes(u32, Vec<u8>),
     /// A file of the plan could not be read: the path and why.
     FileMissing(u32, String),
-    /// The job is over.
-    End(u32, Ending),
+    /// The job is over; how it ended, and after how many nanoseconds of the guest's clock.
+    End(u32, Ending, u64),
     /// The guest's init has something to say.
     Note(String),
     /// All jobs are done.
@@ -48,7 +48,9 @@ impl Frame {
             Self::FileBegin(job, path) => (5, *job, path.as_bytes().to_vec()),
             Self::FileBytes(job, bytes) => (6, *job, bytes.clone()),
             Self::FileMissing(job, text) => (7, *job, text.as_bytes().to_vec()),
-            Self::End(job, ending) => (8, *job, serde_json::to_vec(ending).context("cannot encode an ending")?),
+            Self::End(job, ending, ns) => {
+                (8, *job, serde_json::to_vec(&(ending, ns)).context("cannot encode an ending")?)
+            }
             Self::Note(text) => (9, 0, text.as_bytes().to_vec()),
             Self::Done => (10, 0, Vec::new()),
         };
@@ -73,7 +75,10 @@ impl Frame {
             5 => Self::FileBegin(job, text()),
             6 => Self::FileBytes(job, body.to_vec()),
             7 => Self::FileMissing(job, text()),
-            8 => Self::End(job, serde_json::from_slice(body).context("the guest sent an ending that is none")?),
+            8 => {
+                let (ending, ns) = serde_json::from_slice(body).context("the guest sent an ending that is none")?;
+                Self::End(job, ending, ns)
+            }
             9 => Self::Note(text()),
             10 => Self::Done,
             other => bail!("the guest sent a frame of the unknown kind {other}"),
@@ -137,7 +142,7 @@ mod tests {
             Frame::FileBegin(7, "/tmp/x".into()),
             Frame::FileBytes(7, vec![9; MAX_BODY]),
             Frame::FileMissing(7, "/tmp/y: no".into()),
-            Frame::End(7, Ending::Signalled(9)),
+            Frame::End(7, Ending::Signalled(9), 12),
             Frame::Note("hm".into()),
             Frame::Done,
         ]
@@ -174,7 +179,7 @@ mod tests {
         let mut giant = Frame::Done.encode().unwrap();
         giant[8..12].copy_from_slice(&u32::MAX.to_le_bytes());
         assert!(Decoder::default().push(&giant).is_err());
-        let mut ending = Frame::End(1, Ending::TimedOut).encode().unwrap();
+        let mut ending = Frame::End(1, Ending::TimedOut, 0).encode().unwrap();
         let last = ending.len() - 1;
         ending[last] = b'!';
         assert!(Decoder::default().push(&ending).is_err());

@@ -25,6 +25,8 @@ pub(crate) struct JobResult {
     pub(crate) stderr: Vec<u8>,
     pub(crate) files: BTreeMap<String, Vec<u8>>,
     pub(crate) ending: Option<Ending>,
+    /// How long it ran by the guest's clock.
+    pub(crate) ns: u64,
 }
 
 impl JobResult {
@@ -144,7 +146,11 @@ impl Gather {
                 let line = format!("guest: cannot return {why}\n");
                 self.job(job)?.stderr.extend(line.into_bytes());
             }
-            Frame::End(job, ending) => self.job(job)?.ending = Some(ending),
+            Frame::End(job, ending, ns) => {
+                let result = self.job(job)?;
+                result.ending = Some(ending);
+                result.ns = ns;
+            }
         }
         Ok(())
     }
@@ -173,14 +179,14 @@ mod tests {
             Frame::FileBytes(1, b"12".to_vec()),
             Frame::FileBytes(1, b"3".to_vec()),
             Frame::FileMissing(0, "g: no such file".into()),
-            Frame::End(1, Ending::Exited(0)),
+            Frame::End(1, Ending::Exited(0), 5),
         ] {
             gather.take(frame).unwrap();
         }
         assert_eq!(gather.results[0].out(), "ac");
         assert!(gather.results[0].err().contains("g: no such file"));
         assert_eq!(gather.results[1].files["f"], b"123");
-        assert_eq!(gather.results[1].ending, Some(Ending::Exited(0)));
+        assert_eq!((gather.results[1].ending, gather.results[1].ns), (Some(Ending::Exited(0)), 5));
         assert!(gather.take(Frame::Start(0)).is_ok());
         assert!(gather.take(Frame::Stdout(9, vec![])).is_err());
     }
