@@ -12,6 +12,7 @@ use tokio::time::{Instant, sleep_until};
 use super::held::{Held, Output, Status, reap};
 use super::target::TargetArgs;
 use crate::event::{Event, TraceInfo};
+use crate::kernel::process::Process;
 use crate::source::EventSource;
 use crate::source::live::Live;
 
@@ -118,11 +119,14 @@ struct Target {
 impl Target {
     /// A process that runs already.
     fn open(pid: u32) -> Result<Self> {
-        std::fs::metadata(format!("/proc/{pid}")).with_context(|| format!("there is no process {pid}"))?;
+        let process = Process::find(pid)?;
         if pid == std::process::id() {
             bail!("eptrace does not trace itself (pid {pid})");
         }
         let target = Self::child(pid)?;
+        if !process.still_runs() {
+            bail!("process {pid} ended while eptrace looked at it");
+        }
         Ok(target)
     }
 

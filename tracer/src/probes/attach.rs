@@ -146,7 +146,7 @@ fn attach_variant(
             Err(_) if program.optional => {}
             Err(error) => {
                 for done in variant.programs {
-                    unload(ebpf, done.name);
+                    ebpf.program_mut(done.name).into_iter().for_each(unload);
                 }
                 return Err(format!("{}: {}", describe(program.attach), explain(&error, full_log)));
             }
@@ -213,8 +213,7 @@ fn once(result: Result<(), ProgramError>) -> Result<(), ProgramError> {
 }
 
 /// Detaches and unloads; a program that was not loaded is left as it is.
-fn unload(ebpf: &mut Ebpf, name: &str) {
-    let Some(program) = ebpf.program_mut(name) else { return };
+pub fn unload(program: &mut Loaded) {
     let _ = match program {
         Loaded::FEntry(program) => program.unload(),
         Loaded::FExit(program) => program.unload(),

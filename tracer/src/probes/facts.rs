@@ -7,27 +7,9 @@ use tracer_common::{Config, Layout, OFFSET_UNKNOWN};
 use super::catalog::{Attach, CATALOG};
 use super::plan::Names;
 use crate::kernel::btf::{Btf, VMLINUX};
+use crate::kernel::files;
 use crate::kernel::layout::{MissingField, resolve};
 use crate::kernel::symbols::Symbols;
-
-/// `file_operations` by which a registered file's kind is known; every kernel has some of them.
-const FILE_OPERATIONS: &[&str] = &[
-    "eventpoll_fops",
-    "socket_file_ops",
-    "eventfd_fops",
-    "pipefifo_fops",
-    "timerfd_fops",
-    "signalfd_fops",
-    "inotify_fops",
-    "fanotify_fops",
-    "pidfd_fops",
-    "pidfs_file_operations",
-    "tty_fops",
-    "io_uring_fops",
-    "tun_fops",
-    "perf_fops",
-    "ringbuf_map_fops",
-];
 
 /// What was found out about this kernel before anything is loaded.
 #[derive(Debug)]
@@ -40,7 +22,7 @@ pub struct Facts {
     pub layout: Layout,
     /// Fields that this kernel does not have.
     pub missing: Vec<MissingField>,
-    /// Addresses of [`FILE_OPERATIONS`] and their names.
+    /// Addresses of `struct file_operations` and their symbols; empty where kallsyms does not show data.
     pub file_operations: Vec<(u64, String)>,
     /// The last argument of `do_epoll_wait` is milliseconds (5.10).
     pub timeout_is_ms: bool,
@@ -59,17 +41,15 @@ impl Facts {
         let btf_path = btf.unwrap_or(Path::new(VMLINUX)).to_path_buf();
         let btf = Btf::load(&btf_path)?;
         let functions = functions();
-        let wanted: Vec<&str> = functions.iter().copied().chain(FILE_OPERATIONS.iter().copied()).collect();
+        let wanted: Vec<&str> = functions.iter().copied().chain(files::symbols()).collect();
         let symbols = Symbols::load(&wanted)?;
         let (layout, missing) = resolve(&btf);
         let names = Names {
             symbols: functions.iter().filter(|name| symbols.exact(name).is_some()).map(ToString::to_string).collect(),
             btf_functions: functions.iter().filter(|name| btf.function(name).is_ok()).map(ToString::to_string).collect(),
         };
-        let file_operations = FILE_OPERATIONS
-            .iter()
-            .filter_map(|name| Some((symbols.address(name).filter(|address| *address != 0)?, (*name).to_owned())))
-            .collect();
+        let file_operations =
+            files::symbols().filter_map(|name| Some((symbols.address(name)?, name.to_owned()))).collect();
         let parameter = |function: &str, index: usize| -> Option<String> {
             btf.function(function).ok()?.parameters.get(index).map(|parameter| parameter.c_type.clone())
         };

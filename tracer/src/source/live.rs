@@ -17,7 +17,8 @@ use tracer_common::{EVENTS_MAP, Hook, LOSS_SLOTS, Miss};
 use super::EventSource;
 use crate::decode::{DecodeError, Sequencer, decode};
 use crate::event::{Event, Loss, LossReason, Mark, MarkKind, TraceInfo};
-use crate::probes::attach::{Outcome, Sizes, attach, load};
+use crate::kernel::capabilities::System;
+use crate::probes::attach::{Outcome, Sizes, attach, load, unload};
 use crate::probes::catalog::{Backend, Need};
 use crate::probes::facts::Facts;
 use crate::probes::misses::Misses;
@@ -89,6 +90,7 @@ impl Live {
         if !fatal.is_empty() {
             return Err(Untraceable(format!("the kernel's structures are unknown to eptrace ({})", fatal.join("; "))).into());
         }
+        raise_memlock();
         let btf = Btf::parse_file(&facts.btf_path, Endianness::default())
             .with_context(|| format!("cannot read the BTF in {}", facts.btf_path.display()))?;
         let mut config = facts.config();
@@ -103,7 +105,7 @@ impl Live {
         let outcomes = attach(&mut ebpf, plan(&facts.names, options.preference, options.running), Some(&btf), options.full_log);
         demand(&outcomes)?;
         let misses = Misses::open(&ebpf, &outcomes, facts.missed_offset);
-        let info = describe(options, &facts, &outcomes)?;
+        let info = describe(options, &facts, &outcomes);
         let ring = ebpf.take_map(EVENTS_MAP).context("the object has no ring buffer")?;
         let ring = RingBuf::try_from(ring)?;
         // SAFETY: the ring buffer owns its descriptor and does not close or replace it before it is dropped.
@@ -154,10 +156,7 @@ impl Live {
         self.state = State::Stopped;
         self.set_enabled(false)?;
         let missed = self.misses.take();
-        for (_, program) in self.ebpf.programs_mut() {
-            // A program that was never loaded has nothing to unload.
-            drop(program.fd().is_ok().then(|| unload(program)));
-        }
+        self.ebpf.programs_mut().for_each(|(_, program)| unload(program));
         while self.drain() == DRAIN_AT_MOST {}
         let now = monotonic_ns();
         self.report_misses(now, missed);
@@ -259,19 +258,6 @@ impl EventSource for Live {
     }
 }
 
-fn unload(program: &mut aya::programs::Program) -> Result<(), aya::programs::ProgramError> {
-    use aya::programs::Program;
-    match program {
-        Program::FEntry(program) => program.unload(),
-        Program::FExit(program) => program.unload(),
-        Program::KProbe(program) => program.unload(),
-        Program::TracePoint(program) => program.unload(),
-        Program::RawTracePoint(program) => program.unload(),
-        Program::Iter(program) => program.unload(),
-        _ => Ok(()),
-    }
-}
-
 /// Every required hook must hold.
 fn demand(outcomes: &[Outcome]) -> Result<()> {
     let missing = outcomes.iter().find(|outcome| outcome.held.is_none() && outcome.need == Need::Required);
@@ -284,8 +270,9 @@ fn demand(outcomes: &[Outcome]) -> Result<()> {
     }
 }
 
-fn describe(options: &Options, facts: &Facts, outcomes: &[Outcome]) -> Result<TraceInfo> {
-    let uname = uname()?;
+fn describe(options: &Options, facts: &Facts, outcomes: &[Outcome]) -> TraceInfo {
+    let system = System::read();
+    let release = system.release.unwrap_or_else(|why| format!("unknown ({why})"));
     let mut limits = Vec::new();
     for outcome in outcomes {
         if let (None, Need::Optional(lost)) = (outcome.held, outcome.need) {
@@ -293,28 +280,31 @@ fn describe(options: &Options, facts: &Facts, outcomes: &[Outcome]) -> Result<Tr
         }
     }
     let kprobes = outcomes.iter().any(|outcome| outcome.held.is_some_and(|variant| variant.backend == Backend::Kprobe));
+    if facts.file_operations.is_empty() {
+        limits.push("The kernel's symbol table shows no data: what kind a file is, and the addresses of sockets, cannot be said.".to_owned());
+    }
     if kprobes && facts.missed_offset.is_none() {
         limits.push(format!(
             "Linux {} cannot count the kprobes that it skips (6.7 and later can): a callback that came while another probe ran on the same CPU cannot be excluded to be missing.",
-            uname.release
+            release
         ));
     }
-    if uname.version.contains("PREEMPT_RT") {
+    if system.realtime == Ok(true) {
         limits.push("On PREEMPT_RT a callback can be preempted: which callback woke a task is then a guess.".to_owned());
     }
     let realtime = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    Ok(TraceInfo {
+    TraceInfo {
         eptrace: env!("CARGO_PKG_VERSION").to_owned(),
-        kernel: uname.release,
-        machine: uname.machine,
-        cpus: u32::try_from(aya::util::nr_cpus().map_err(|(_, error)| error)?).unwrap_or(u32::MAX),
+        kernel: release,
+        machine: system.machine.unwrap_or_else(|_| std::env::consts::ARCH.to_owned()),
+        cpus: system.possible_cpus.map_or(0, |cpus| cpus.count),
         target: options.target.clone(),
         realtime_ns: u64::try_from(realtime.as_nanos()).unwrap_or(0),
         monotonic_ns: monotonic_ns(),
         hooks: outcomes.iter().map(Outcome::info).collect(),
         symbols: facts.file_operations.iter().cloned().collect(),
         limits,
-    })
+    }
 }
 
 /// What the per-CPU loss counters said last.
@@ -345,27 +335,17 @@ impl LossCounters {
     }
 }
 
-struct Uname {
-    release: String,
-    version: String,
-    machine: String,
-}
-
-fn uname() -> Result<Uname> {
-    let read = |path: &str| {
-        std::fs::read_to_string(path).map(|text| text.trim().to_owned()).with_context(|| format!("cannot read {path}"))
-    };
-    Ok(Uname {
-        release: read("/proc/sys/kernel/osrelease")?,
-        version: read("/proc/sys/kernel/version")?,
-        machine: std::env::consts::ARCH.to_owned(),
-    })
-}
-
 /// `CLOCK_MONOTONIC` in nanoseconds: the clock of `bpf_ktime_get_ns`.
 fn monotonic_ns() -> u64 {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: the pointer is valid; this clock always exists.
     unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
     u64::try_from(time.tv_sec).unwrap_or(0).saturating_mul(1_000_000_000).saturating_add(u64::try_from(time.tv_nsec).unwrap_or(0))
+}
+
+/// Before 5.11 maps count against `RLIMIT_MEMLOCK`. Where it cannot be raised, loading says what is wrong.
+fn raise_memlock() {
+    let limit = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
+    // SAFETY: the pointer is valid.
+    unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &raw const limit) };
 }

@@ -1,0 +1,225 @@
+//! `eptrace check`: can this kernel be traced, hook by hook, as actually tried.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Args;
+use serde::Serialize;
+
+use super::format::print;
+use super::target::ProbeArgs;
+use crate::event::HookInfo;
+use crate::kernel::capabilities::{Fact, Lockdown, System};
+use crate::output::sanitize::sanitize;
+use crate::probes::catalog::Need;
+use crate::probes::facts::Facts;
+use crate::probes::survey::{Survey, survey};
+
+/// Arguments of `eptrace check`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  eptrace check
+  eptrace check --json | jq '.hooks[] | {hook, backend, missing}'
+  eptrace check --backend kprobe
+
+Every hook is attached and let go again; nothing is recorded. Exit code 0: this kernel can be traced. 3: it cannot.")]
+pub(super) struct CheckArgs {
+    /// One object with schema_version
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    probes: ProbeArgs,
+}
+
+/// How a fact bears on tracing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+enum Standing {
+    /// As it should be.
+    Good,
+    /// Costs something, or could not be found out.
+    Doubt,
+    /// Tracing fails because of it.
+    Bad,
+}
+
+impl Standing {
+    const fn mark(self) -> &'static str {
+        match self {
+            Self::Good => "ok",
+            Self::Doubt => "??",
+            Self::Bad => "NO",
+        }
+    }
+}
+
+/// One line of the check.
+#[derive(Debug, Serialize)]
+struct Line {
+    name: &'static str,
+    value: String,
+    standing: Standing,
+    /// What to do; empty when nothing is to be done.
+    advice: &'static str,
+}
+
+/// One hook of the check.
+#[derive(Debug, Serialize)]
+struct HookLine {
+    #[serde(flatten)]
+    info: HookInfo,
+    required: bool,
+    /// What was tried and refused before.
+    refused: Vec<String>,
+}
+
+/// The whole check.
+#[derive(Debug, Serialize)]
+struct Check {
+    schema_version: u32,
+    kind: &'static str,
+    kernel: String,
+    traceable: bool,
+    sentence: String,
+    facts: Vec<Line>,
+    hooks: Vec<HookLine>,
+}
+
+pub(super) fn run(args: &CheckArgs, full_log: bool) -> Result<ExitCode> {
+    let system = System::read();
+    let facts = Facts::gather(args.probes.btf.as_deref());
+    let mut lines = lines(&system, args.probes.btf.as_ref());
+    let mut hooks = Vec::new();
+    let sentence = match &facts {
+        Err(error) => Err(format!("{error:#}")),
+        Ok(facts) => {
+            let Survey { ring_buffer, loaded, outcomes } =
+                survey(facts, args.probes.backend.into(), args.probes.sizes()?, full_log);
+            lines.push(ring_line(&ring_buffer));
+            hooks.extend(outcomes.iter().map(|outcome| HookLine {
+                info: outcome.info(),
+                required: outcome.need == Need::Required,
+                refused: outcome.refused.clone(),
+            }));
+            loaded.and_then(|()| judge(facts, &hooks))
+        }
+    };
+    let check = Check {
+        schema_version: 1,
+        kind: "check",
+        kernel: shown(&system.release),
+        traceable: sentence.is_ok(),
+        sentence: sentence.unwrap_or_else(|why| format!("This kernel cannot be traced: {why}.")),
+        facts: lines,
+        hooks,
+    };
+    let text = if args.json { serde_json::to_string(&check)? + "\n" } else { text(&check) };
+    print(&text)?;
+    Ok(if check.traceable { ExitCode::SUCCESS } else { ExitCode::from(3) })
+}
+
+/// What follows from the hooks.
+fn judge(facts: &Facts, hooks: &[HookLine]) -> Result<String, String> {
+    let fatal = facts.fatal_fields();
+    if !fatal.is_empty() {
+        return Err(format!("eptrace does not know its structures ({})", fatal.join("; ")));
+    }
+    let gone = |required: bool| hooks.iter().filter(move |hook| hook.info.backend.is_empty() && hook.required == required);
+    let missing: Vec<&str> = gone(true).map(|hook| hook.info.hook.as_str()).collect();
+    if !missing.is_empty() {
+        return Err(format!("the hooks {} are needed and could not be attached; see above what the kernel said", missing.join(", ")));
+    }
+    let lost: Vec<&str> = gone(false).map(|hook| hook.info.hook.as_str()).collect();
+    if lost.is_empty() {
+        Ok("This kernel can be traced: every hook was attached and let go again.".to_owned())
+    } else {
+        Ok(format!("This kernel can be traced, but not wholly seen: without {}.", lost.join(", ")))
+    }
+}
+
+fn shown<T: ToString>(fact: &Fact<T>) -> String {
+    match fact {
+        Ok(value) => value.to_string(),
+        Err(why) => format!("unknown: {why}"),
+    }
+}
+
+/// A fact that is good or bad.
+fn line(name: &'static str, fact: &Fact<bool>, words: (&str, &str), bad: Standing, advice: &'static str) -> Line {
+    let (value, standing) = match fact {
+        Ok(true) => (words.0.to_owned(), Standing::Good),
+        Ok(false) => (words.1.to_owned(), bad),
+        Err(why) => (format!("unknown: {why}"), Standing::Doubt),
+    };
+    Line { name, value, standing, advice: if standing == bad { advice } else { "" } }
+}
+
+fn lines(system: &System, btf: Option<&PathBuf>) -> Vec<Line> {
+    let known = |name, value: String| Line { name, value, standing: Standing::Good, advice: "" };
+    let may = system.privileges.clone().map(|privileges| privileges.may_trace());
+    let btf_there = if btf.is_some() { Ok(true) } else { system.btf.clone() };
+    let kprobes = system.kprobes.clone().map(|kprobes| kprobes.available);
+    let readable = system.lockdown.clone().map(|lockdown| lockdown < Lockdown::Confidentiality);
+    let not_realtime = system.realtime.clone().map(|realtime| !realtime);
+    let cpus = system.possible_cpus.as_ref().map(|cpus| cpus.count.to_string()).map_err(Clone::clone);
+    vec![
+        known("kernel", shown(&system.release)),
+        known("machine", shown(&system.machine)),
+        known("CPUs", shown(&cpus)),
+        line("privileges", &may, ("may load probes", "may not load probes"), Standing::Bad, "run as root, or with CAP_BPF and CAP_PERFMON"),
+        line("pid namespace", &system.initial_pid_namespace, ("the kernel's own", "a container's"), Standing::Bad, "run on the host: processes have other numbers here"),
+        line("BTF", &btf_there, ("there", "missing"), Standing::Bad, "use a kernel with CONFIG_DEBUG_INFO_BTF, or give --btf FILE"),
+        line("lockdown", &readable, (&shown(&system.lockdown), "confidentiality"), Standing::Bad, "boot without lockdown=confidentiality: it forbids reading kernel memory"),
+        line("kprobes", &kprobes, ("built in", "not built in (CONFIG_KPROBES)"), Standing::Doubt, "only fentry can serve then; boot a distribution's kernel"),
+        line("kprobes armed", &system.kprobes_armed, ("yes", "no: they attach but do not fire"), Standing::Doubt, "echo 1 > /sys/kernel/debug/kprobes/enabled"),
+        line("ftrace", &system.ftrace_enabled, ("on", "off"), Standing::Bad, "sysctl kernel.ftrace_enabled=1"),
+        line("BPF compiler", &system.bpf_jit, ("on", "off"), Standing::Doubt, "sysctl net.core.bpf_jit_enable=1: fentry needs it"),
+        line("spinlocks", &not_realtime, ("not preemptible", "preemptible (PREEMPT_RT)"), Standing::Doubt, "which callback woke a task is a guess on this kernel"),
+    ]
+}
+
+fn ring_line(ring: &Result<bool, String>) -> Line {
+    let (value, standing) = match ring {
+        Ok(true) => ("supported".to_owned(), Standing::Good),
+        Ok(false) => ("not supported".to_owned(), Standing::Bad),
+        Err(why) => (format!("unknown: {why}"), Standing::Doubt),
+    };
+    Line { name: "ring buffer", value, standing, advice: if standing == Standing::Bad { "Linux 5.8 is the first to have it" } else { "" } }
+}
+
+fn text(check: &Check) -> String {
+    let mut out = String::new();
+    for line in &check.facts {
+        out.push_str(&format!("{:<4}{:<16}{}\n", line.standing.mark(), line.name, sanitize(&line.value)));
+        if !line.advice.is_empty() {
+            out.push_str(&format!("{:20}→ {}\n", "", line.advice));
+        }
+    }
+    if !check.hooks.is_empty() {
+        out.push_str("\nHooks, as actually tried:\n");
+    }
+    for hook in &check.hooks {
+        let standing = match (hook.info.backend.is_empty(), hook.required) {
+            (false, _) => Standing::Good,
+            (true, true) => Standing::Bad,
+            (true, false) => Standing::Doubt,
+        };
+        let how = if hook.info.backend.is_empty() {
+            "could not be attached".to_owned()
+        } else {
+            format!("{:<15} {}", hook.info.backend, hook.info.targets.join(", "))
+        };
+        out.push_str(&format!("{:<4}{:<16}{}\n", standing.mark(), hook.info.hook, how));
+        if standing != Standing::Good {
+            for why in &hook.refused {
+                out.push_str(&format!("{:20}{}\n", "", sanitize(why)));
+            }
+            let lost = hook.info.missing.split(" (").next().unwrap_or_default();
+            out.push_str(&format!("{:20}→ {lost}\n", ""));
+        }
+    }
+    out.push_str(&format!("\n{}\n", sanitize(&check.sentence)));
+    out
+}

@@ -1,0 +1,35 @@
+//! Tries every hook on this kernel and lets go of it again.
+
+use aya::maps::MapType;
+use aya::sys::is_map_supported;
+use aya::{Btf, Endianness};
+
+use super::attach::{Outcome, Sizes, attach, load};
+use super::facts::Facts;
+use super::plan::{Preference, plan};
+
+/// What the tries said.
+#[derive(Debug)]
+pub struct Survey {
+    /// Whether the kernel has BPF ring buffers, or why that is not known.
+    pub ring_buffer: Result<bool, String>,
+    /// Whether the object's maps could be made, or what the kernel said.
+    pub loaded: Result<(), String>,
+    /// Each hook, as tried; empty when nothing could be loaded.
+    pub outcomes: Vec<Outcome>,
+}
+
+/// Loads the object, attaches hook by hook, and drops everything. Tracing is never switched on.
+#[must_use]
+pub fn survey(facts: &Facts, preference: Preference, sizes: Sizes, full_log: bool) -> Survey {
+    let ring_buffer = is_map_supported(MapType::RingBuf).map_err(|error| error.to_string());
+    let mut outcomes = Vec::new();
+    let loaded = Btf::parse_file(&facts.btf_path, Endianness::default())
+        .map_err(|error| error.to_string())
+        .and_then(|btf| {
+            let mut ebpf = load(facts.config(), sizes, Some(&btf)).map_err(|error| error.to_string())?;
+            outcomes = attach(&mut ebpf, plan(&facts.names, preference, true), Some(&btf), full_log);
+            Ok(())
+        });
+    Survey { ring_buffer, loaded, outcomes }
+}
