@@ -8,3 +8,4 @@ pub mod event;
 pub mod kernel;
 pub mod probes;
 pub mod source;
+pub mod trace_file;

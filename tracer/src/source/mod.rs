@@ -1,5 +1,6 @@
 //! Where events come from: a live kernel, a trace file, or a list made by a test.
 
+pub mod file;
 pub mod live;
 
 use crate::event::{Event, TraceInfo};

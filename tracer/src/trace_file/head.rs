@@ -1,0 +1,118 @@
+//! The head of a trace file: the format's version, the facts about the trace, the columns.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::path::Path;
+use std::str::FromStr;
+
+use arrow_ipc::convert::try_fb_to_schema;
+use arrow_schema::{Schema, SchemaRef};
+
+use super::columns::fields;
+use super::{FORMAT, FORMAT_KEY, INFO_KEY, ReadError};
+use crate::event::TraceInfo;
+
+/// The version of a trace file's format.
+///
+/// A minor version adds columns, kinds of rows and words; whoever reads an older one reads a newer one too, without what was
+/// added. A major version changes what is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Format {
+    /// What a reader must know.
+    pub major: u16,
+    /// What a reader may ignore.
+    pub minor: u16,
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.major, self.minor)
+    }
+}
+
+impl FromStr for Format {
+    type Err = std::num::ParseIntError;
+
+    /// Reads `1.0`, or `1` for the same.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (major, minor) = text.split_once('.').unwrap_or((text, "0"));
+        Ok(Self { major: major.parse()?, minor: minor.parse()? })
+    }
+}
+
+/// The schema of a new trace file.
+pub(super) fn schema(info: &TraceInfo) -> Result<Schema, serde_json::Error> {
+    let metadata = HashMap::from([
+        (FORMAT_KEY.to_owned(), FORMAT.to_string()),
+        (INFO_KEY.to_owned(), serde_json::to_string(info)?),
+    ]);
+    Ok(Schema::new_with_metadata(fields(), metadata))
+}
+
+/// What the head of a trace file says.
+#[derive(Debug)]
+pub(super) struct Head {
+    pub(super) format: Format,
+    pub(super) info: TraceInfo,
+    /// The file's schema.
+    pub(super) schema: SchemaRef,
+    /// Where our columns stand in it, in our order.
+    pub(super) projection: Vec<usize>,
+    /// Our columns alone, in our order.
+    pub(super) projected: Schema,
+    /// The dictionaries that our columns refer to.
+    pub(super) dictionaries: Vec<i64>,
+}
+
+impl Head {
+    /// Checks the file's schema; `path` is for the sentences.
+    pub(super) fn parse(path: &Path, message: arrow_ipc::Schema) -> Result<Self, ReadError> {
+        let foreign = |why: String| ReadError::Foreign { path: path.to_owned(), why };
+        if !message.endianness().equals_to_target_endianness() {
+            return Err(foreign("its numbers have another byte order than this machine's".to_owned()));
+        }
+        let schema = try_fb_to_schema(message).map_err(|error| foreign(error.to_string()))?;
+        let format = schema
+            .metadata()
+            .get(FORMAT_KEY)
+            .ok_or_else(|| foreign(format!("an Arrow stream without the metadata key `{FORMAT_KEY}`")))?
+            .parse::<Format>()
+            .map_err(|error| foreign(format!("its `{FORMAT_KEY}` is not a version: {error}")))?;
+        if format.major > FORMAT.major {
+            return Err(ReadError::NewerFormat { path: path.to_owned(), found: format });
+        }
+        if format.major < FORMAT.major {
+            return Err(foreign(format!("there never was a trace format {format}")));
+        }
+        let info = parse_info(path, &schema)?;
+        let projection = find_columns(path, &schema)?;
+        let projected = schema.project(&projection).map_err(|error| foreign(error.to_string()))?;
+        let dictionaries = dictionaries(&message, &projection);
+        Ok(Self { format, info, schema: SchemaRef::new(schema), projection, projected, dictionaries })
+    }
+}
+
+fn parse_info(path: &Path, schema: &Schema) -> Result<TraceInfo, ReadError> {
+    let wrong = |why: String| ReadError::Info { path: path.to_owned(), why };
+    let json = schema.metadata().get(INFO_KEY).ok_or_else(|| wrong("the key is missing".to_owned()))?;
+    serde_json::from_str(json).map_err(|error| wrong(error.to_string()))
+}
+
+/// Where our columns stand in the file's schema.
+fn find_columns(path: &Path, schema: &Schema) -> Result<Vec<usize>, ReadError> {
+    let find = |field: &arrow_schema::Field| {
+        let wrong = |problem| ReadError::Column { path: path.to_owned(), column: field.name().clone(), problem };
+        let (place, found) = schema.column_with_name(field.name()).ok_or_else(|| wrong("is missing".to_owned()))?;
+        if found.data_type() != field.data_type() {
+            return Err(wrong(format!("has the type {} instead of {}", found.data_type(), field.data_type())));
+        }
+        Ok(place)
+    };
+    fields().iter().map(find).collect()
+}
+
+fn dictionaries(message: &arrow_ipc::Schema, projection: &[usize]) -> Vec<i64> {
+    let Some(fields) = message.fields() else { return Vec::new() };
+    let ours = projection.iter().filter(|place| **place < fields.len());
+    ours.filter_map(|place| fields.get(*place).dictionary()).map(|dictionary| dictionary.id()).collect()
+}

@@ -1,0 +1,79 @@
+//! What is written is what is read.
+
+use arrow_ipc::{MessageHeader, root_as_message};
+use proptest::collection::vec;
+use proptest::test_runner::Config;
+use proptest::{prop_assert, prop_assert_eq, proptest};
+use tracer_common::events::NO_EVENT;
+
+use super::super::frame::{Frame, Frames};
+use super::super::guard::MAX_HEAD_BYTES;
+use super::super::{BATCH_ROWS, FORMAT, Reader};
+use super::arbitrary::{event, one_of_each};
+use super::{PATH, STOPPED, info, read, written};
+use crate::event::Event;
+
+proptest! {
+    #![proptest_config(Config { cases: 400, failure_persistence: None, ..Config::default() })]
+
+    #[test]
+    fn every_event_comes_back(events in vec(event(), 0..60), cut in 0_usize..60) {
+        let (first, second) = events.split_at(cut.min(events.len()));
+        let read = read(&written(&[first, second, &[STOPPED]])).unwrap();
+        prop_assert!(read.error.is_none());
+        prop_assert_eq!(read.torn, None);
+        prop_assert_eq!(&read.events[..events.len()], &events[..]);
+        prop_assert_eq!(&read.events[events.len()..], &[STOPPED]);
+    }
+}
+
+#[test]
+fn the_facts_come_back() {
+    let bytes = written(&[&[STOPPED]]);
+    let reader = Reader::new(&bytes[..], PATH).unwrap();
+    assert_eq!(reader.info(), &info());
+    assert_eq!(reader.format(), FORMAT);
+}
+
+#[test]
+fn full_batches_are_written_by_themselves() {
+    let all = one_of_each();
+    let events: Vec<Event> = all.iter().copied().cycle().take(2 * BATCH_ROWS + 1).chain([STOPPED]).collect();
+    let read = read(&written(&[&events])).unwrap();
+    assert_eq!(read.torn, None);
+    assert!(read.error.is_none());
+    assert!(read.events == events, "some event of {} differs", events.len());
+}
+
+#[test]
+fn a_dictionary_stands_in_the_file_once() {
+    let each = one_of_each();
+    let one = written(&[&each, &[STOPPED]]);
+    let many = written(&[&each, &each, &each, &[STOPPED]]);
+    let count = |bytes: &[u8]| {
+        let mut frames = Frames::new(bytes);
+        let mut dictionaries = 0;
+        while let Ok(Frame::Message { metadata, .. }) = frames.next(MAX_HEAD_BYTES) {
+            let message = root_as_message(&metadata).unwrap();
+            dictionaries += usize::from(message.header_type() == MessageHeader::DictionaryBatch);
+        }
+        dictionaries
+    };
+    // Kind, hook, reason, mark.
+    assert_eq!(count(&one), 4);
+    assert_eq!(count(&many), 4);
+}
+
+#[test]
+fn an_empty_flush_writes_nothing() {
+    assert_eq!(written(&[&[], &[STOPPED], &[], &[]]), written(&[&[STOPPED]]));
+}
+
+#[test]
+fn a_mask_of_zero_is_not_the_same_as_none() {
+    let Some(Event::Ctl(ctl)) = one_of_each().into_iter().next() else { panic!("the first kind is ctl") };
+    for (has_event, events) in [(NO_EVENT, 0), (NO_EVENT, 7), (1, 0)] {
+        let event = Event::Ctl(crate::event::Ctl { has_event, events, ..ctl });
+        assert_eq!(read(&written(&[&[event, STOPPED]])).unwrap().events, [event, STOPPED]);
+    }
+}
