@@ -102,9 +102,13 @@ impl Miss {
     /// The slot of the per-CPU loss array that counts this reason at this hook.
     #[must_use]
     pub const fn slot(self, hook: Hook) -> u32 {
-        hook as u32 * Self::ALL.len() as u32 + self as u32
+        hook as u32 * MISSES + self as u32
     }
 }
 
 /// Entries of the per-CPU loss array.
-pub const LOSS_SLOTS: u32 = (Hook::ALL.len() * Miss::ALL.len()) as u32;
+pub const LOSS_SLOTS: u32 = HOOKS * MISSES;
+
+const HOOKS: u32 = 11;
+const MISSES: u32 = 6;
+const _: () = assert!(HOOKS as usize == Hook::ALL.len() && MISSES as usize == Miss::ALL.len());

@@ -78,6 +78,6 @@ pub struct FileInfo {
     pub family: u16,
     /// `SOCK_*`
     pub sock_type: u8,
-    /// `TCP_*` state: 10 is `TCP_LISTEN` (include/net/tcp_states.h).
+    /// `TCP_*` state: 10 is `TCP_LISTEN` (`include/net/tcp_states.h`).
     pub state: u8,
 }

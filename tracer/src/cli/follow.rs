@@ -40,7 +40,8 @@ pub(super) fn follow(args: &TargetArgs, output: Output, full_log: bool, sink: &m
     }
     let pids = targets.iter().map(|target| target.pid).collect();
     let options = args.options(pids, full_log)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the runtime")?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the runtime")?;
     runtime.block_on(async {
         let mut live = Live::start(&options)?;
         for target in &targets {

@@ -78,13 +78,11 @@ impl Held {
         drop(self.go);
         let mut errno = [0; 4];
         // The pipe closes when the exec succeeds.
-        match self.failure.read_exact(&mut errno) {
-            Err(_) => Ok(self.pid),
-            Ok(()) => {
-                let error = std::io::Error::from_raw_os_error(i32::from_ne_bytes(errno));
-                Err(error).with_context(|| format!("cannot run `{name}`"))
-            }
+        if self.failure.read_exact(&mut errno).is_err() {
+            return Ok(self.pid);
         }
+        let error = std::io::Error::from_raw_os_error(i32::from_ne_bytes(errno));
+        Err(error).with_context(|| format!("cannot run `{name}`"))
     }
 }
 

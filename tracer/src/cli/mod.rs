@@ -51,5 +51,9 @@ fn fail(error: &anyhow::Error) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     eprintln!("eptrace: {error:#}");
-    if error.downcast_ref::<crate::source::live::Untraceable>().is_some() { ExitCode::from(3) } else { ExitCode::from(2) }
+    if error.downcast_ref::<crate::source::live::Untraceable>().is_some() {
+        ExitCode::from(3)
+    } else {
+        ExitCode::from(2)
+    }
 }

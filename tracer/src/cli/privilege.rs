@@ -13,7 +13,9 @@ pub(super) fn demand() -> Result<()> {
         );
     }
     if system.initial_pid_namespace == Ok(false) {
-        bail!("eptrace runs in a container's pid namespace, where processes have other numbers than in the kernel: run it on the host");
+        bail!(
+            "eptrace runs in a container's pid namespace, where processes have other numbers than in the kernel: run it on the host"
+        );
     }
     Ok(())
 }

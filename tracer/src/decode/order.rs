@@ -9,7 +9,7 @@ use crate::event::Event;
 /// tens of milliseconds in the middle of one.
 pub(super) const WINDOW_NS: u64 = 100_000_000;
 
-/// Sorts events within [WINDOW_NS].
+/// Sorts events within a window of 100 ms.
 #[derive(Debug, Default)]
 pub struct Sequencer {
     held: Vec<Event>,

@@ -137,29 +137,12 @@ fn fields(kind: Kind, header: Header, mut rest: &[u8]) -> Result<Event, DecodeEr
             record!(rest, header, Scan { ep: try_get_u64_ne, delivered: try_get_i32_ne, flags: try_get_u32_ne })
         }
         Kind::Accept => record!(rest, header, Accept { file: try_get_u64_ne, fd: try_get_i32_ne, ret: try_get_i32_ne }),
-        Kind::Fork => Event::Fork(Fork {
-            header,
-            child_tgid: rest.try_get_u32_ne()?,
-            child_tid: rest.try_get_u32_ne()?,
-            comm: array(&mut rest)?,
-        }),
+        Kind::Fork => fork(header, rest)?,
         Kind::TaskName => Event::TaskName(TaskName { header, comm: array::<COMM_LEN>(&mut rest)? }),
         Kind::TaskExit => Event::TaskExit(TaskExit { header, comm: array::<COMM_LEN>(&mut rest)? }),
         Kind::FileGone => record!(rest, header, FileGone { file: try_get_u64_ne }),
         Kind::EventpollGone => record!(rest, header, EventpollGone { ep: try_get_u64_ne }),
-        Kind::FileInfo => Event::FileInfo(FileInfo {
-            header,
-            file: rest.try_get_u64_ne()?,
-            f_op: rest.try_get_u64_ne()?,
-            ino: rest.try_get_u64_ne()?,
-            local: array(&mut rest)?,
-            remote: array(&mut rest)?,
-            local_port: rest.try_get_u16_ne()?,
-            remote_port: rest.try_get_u16_ne()?,
-            family: rest.try_get_u16_ne()?,
-            sock_type: rest.try_get_u8()?,
-            state: rest.try_get_u8()?,
-        }),
+        Kind::FileInfo => file_info(header, rest)?,
         Kind::EventpollSeen => record!(
             rest,
             header,
@@ -183,6 +166,31 @@ fn wake(header: Header, mut rest: &[u8]) -> Result<Event, DecodeError> {
     } else {
         Err(DecodeError::Malformed)
     }
+}
+
+fn fork(header: Header, mut rest: &[u8]) -> Result<Event, DecodeError> {
+    Ok(Event::Fork(Fork {
+        header,
+        child_tgid: rest.try_get_u32_ne()?,
+        child_tid: rest.try_get_u32_ne()?,
+        comm: array(&mut rest)?,
+    }))
+}
+
+fn file_info(header: Header, mut rest: &[u8]) -> Result<Event, DecodeError> {
+    Ok(Event::FileInfo(FileInfo {
+        header,
+        file: rest.try_get_u64_ne()?,
+        f_op: rest.try_get_u64_ne()?,
+        ino: rest.try_get_u64_ne()?,
+        local: array(&mut rest)?,
+        remote: array(&mut rest)?,
+        local_port: rest.try_get_u16_ne()?,
+        remote_port: rest.try_get_u16_ne()?,
+        family: rest.try_get_u16_ne()?,
+        sock_type: rest.try_get_u8()?,
+        state: rest.try_get_u8()?,
+    }))
 }
 
 fn array<const N: usize>(rest: &mut &[u8]) -> Result<[u8; N], DecodeError> {

@@ -2,9 +2,7 @@
 //!
 //! In: the plan, the configuration. Out: the loaded object and, for each hook, what was tried and how it went.
 
-use aya::programs::{
-    FEntry, FExit, Iter, KProbe, Program as Loaded, ProgramError, RawTracePoint, TracePoint,
-};
+use aya::programs::{FEntry, FExit, Iter, KProbe, Program as Loaded, ProgramError, RawTracePoint, TracePoint};
 use aya::{Btf, Ebpf, EbpfError, EbpfLoader, Pod};
 use thiserror::Error;
 use tracer_common::{Config, EVENTS_MAP, Hook};
@@ -39,7 +37,9 @@ pub enum LoadError {
     #[error("the kernel refused the maps of the probes: {0}")]
     Object(#[from] Box<EbpfError>),
     /// The object is of another version than this program.
-    #[error("the probes are of another version than this program: there is no map {EVENTS_MAP}; build with `cargo xtask ebpf`")]
+    #[error(
+        "the probes are of another version than this program: there is no map {EVENTS_MAP}; build with `cargo xtask ebpf`"
+    )]
     Version,
 }
 

@@ -136,7 +136,9 @@ pub const CATALOG: &[ProbeSpec] = &[
     },
     ProbeSpec {
         hook: Hook::Release,
-        need: Need::Optional("the end of eventpolls and of watched files is not seen: a reused address is taken for the old object"),
+        need: Need::Optional(
+            "the end of eventpolls and of watched files is not seen: a reused address is taken for the old object",
+        ),
         variants: &[
             fentry(&[
                 program("release_fentry", Attach::Fentry("ep_eventpoll_release")),
@@ -161,7 +163,9 @@ pub const CATALOG: &[ProbeSpec] = &[
     },
     ProbeSpec {
         hook: Hook::Hooked,
-        need: Need::Optional("what a registered file is (address, kind) is not seen, and an item is known only from its first callback on"),
+        need: Need::Optional(
+            "what a registered file is (address, kind) is not seen, and an item is known only from its first callback on",
+        ),
         variants: &[
             fentry(&[program("hooked_fentry", Attach::Fentry("ep_ptable_queue_proc"))]),
             kprobe(&[program("hooked_kprobe", Attach::Kprobe("ep_ptable_queue_proc"))]),
@@ -194,7 +198,9 @@ pub const CATALOG: &[ProbeSpec] = &[
     },
     ProbeSpec {
         hook: Hook::Scan,
-        need: Need::Optional("scans are not seen: a task that woke, found nothing and slept again is known only when it is woken anew"),
+        need: Need::Optional(
+            "scans are not seen: a task that woke, found nothing and slept again is known only when it is woken anew",
+        ),
         variants: &[
             fentry(&[program("send_events_fexit", Attach::Fexit("ep_send_events"))]),
             fentry(&[program("done_scan_fentry", Attach::Fentry("ep_done_scan"))]),
@@ -250,7 +256,9 @@ pub const CATALOG: &[ProbeSpec] = &[
     },
     ProbeSpec {
         hook: Hook::Inventory,
-        need: Need::Optional("eventpolls that were open before tracing began are known only from their next epoll_wait or epoll_ctl on"),
+        need: Need::Optional(
+            "eventpolls that were open before tracing began are known only from their next epoll_wait or epoll_ctl on",
+        ),
         variants: &[neutral(&[program("inventory", Attach::Iter("task_file"))])],
     },
 ];

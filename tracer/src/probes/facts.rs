@@ -46,7 +46,11 @@ impl Facts {
         let (layout, missing) = resolve(&btf);
         let names = Names {
             symbols: functions.iter().filter(|name| symbols.exact(name).is_some()).map(ToString::to_string).collect(),
-            btf_functions: functions.iter().filter(|name| btf.function(name).is_ok()).map(ToString::to_string).collect(),
+            btf_functions: functions
+                .iter()
+                .filter(|name| btf.function(name).is_ok())
+                .map(ToString::to_string)
+                .collect(),
         };
         let file_operations =
             files::symbols().filter_map(|name| Some((symbols.address(name)?, name.to_owned()))).collect();
@@ -118,7 +122,9 @@ fn functions() -> Vec<&'static str> {
         .iter()
         .flat_map(|spec| spec.variants)
         .flat_map(|variant| variant.programs)
-        .filter(|program| !matches!(program.attach, Attach::Tracepoint(..) | Attach::RawTracepoint(_) | Attach::Iter(_)))
+        .filter(|program| {
+            !matches!(program.attach, Attach::Tracepoint(..) | Attach::RawTracepoint(_) | Attach::Iter(_))
+        })
         .map(|program| program.attach.target())
         .collect();
     names.sort_unstable();

@@ -1,7 +1,7 @@
 //! What the kernel itself skipped: programs that could not run because one already ran on that CPU, and kprobes that were hit
 //! while another was handled.
 //!
-//! A program's `recursion_misses` counts fentry programs from 5.12 on, kprobe programs from 6.7 on (kernel/trace/bpf_trace.c,
+//! A program's `recursion_misses` counts fentry programs from 5.12 on, kprobe programs from 6.7 on (`kernel/trace/bpf_trace.c`,
 //! `trace_call_bpf`); a kprobe link's `missed` is the kprobe's own counter, from 6.7 on. Where the kernel cannot count, the trace
 //! says so.
 

@@ -24,9 +24,8 @@ pub struct Survey {
 pub fn survey(facts: &Facts, preference: Preference, sizes: Sizes, full_log: bool) -> Survey {
     let ring_buffer = is_map_supported(MapType::RingBuf).map_err(|error| error.to_string());
     let mut outcomes = Vec::new();
-    let loaded = Btf::parse_file(&facts.btf_path, Endianness::default())
-        .map_err(|error| error.to_string())
-        .and_then(|btf| {
+    let loaded =
+        Btf::parse_file(&facts.btf_path, Endianness::default()).map_err(|error| error.to_string()).and_then(|btf| {
             let mut ebpf = load(facts.config(), sizes, Some(&btf)).map_err(|error| error.to_string())?;
             outcomes = attach(&mut ebpf, plan(&facts.names, preference, true), Some(&btf), full_log);
             Ok(())

@@ -88,7 +88,9 @@ impl Live {
         let facts = Facts::gather(options.btf.as_deref())?;
         let fatal = facts.fatal_fields();
         if !fatal.is_empty() {
-            return Err(Untraceable(format!("the kernel's structures are unknown to eptrace ({})", fatal.join("; "))).into());
+            return Err(
+                Untraceable(format!("the kernel's structures are unknown to eptrace ({})", fatal.join("; "))).into()
+            );
         }
         raise_memlock();
         let btf = Btf::parse_file(&facts.btf_path, Endianness::default())
@@ -98,11 +100,13 @@ impl Live {
         config.follow_forks = u32::from(options.follow_forks);
         config.wake_bytes = u64::from(options.sizes.ring_bytes / 4);
         let mut ebpf = load(config, options.sizes, Some(&btf)).map_err(|error| Untraceable(error.to_string()))?;
-        let mut targets: HashMap<_, u32, u32> = HashMap::try_from(ebpf.map_mut("TGIDS").context("the object has no map TGIDS")?)?;
+        let mut targets: HashMap<_, u32, u32> =
+            HashMap::try_from(ebpf.map_mut("TGIDS").context("the object has no map TGIDS")?)?;
         for pid in &options.pids {
             targets.insert(*pid, 1, 0).with_context(|| format!("cannot add process {pid} to the filter"))?;
         }
-        let outcomes = attach(&mut ebpf, plan(&facts.names, options.preference, options.running), Some(&btf), options.full_log);
+        let outcomes =
+            attach(&mut ebpf, plan(&facts.names, options.preference, options.running), Some(&btf), options.full_log);
         demand(&outcomes)?;
         let misses = Misses::open(&ebpf, &outcomes, facts.missed_offset);
         let info = describe(options, &facts, &outcomes);
@@ -169,7 +173,8 @@ impl Live {
     }
 
     fn set_enabled(&mut self, on: bool) -> Result<()> {
-        let mut enabled: Array<_, u32> = Array::try_from(self.ebpf.map_mut("ENABLED").context("the object has no map ENABLED")?)?;
+        let mut enabled: Array<_, u32> =
+            Array::try_from(self.ebpf.map_mut("ENABLED").context("the object has no map ENABLED")?)?;
         enabled.set(0, u32::from(on), 0).context("cannot switch tracing")
     }
 
@@ -285,12 +290,12 @@ fn describe(options: &Options, facts: &Facts, outcomes: &[Outcome]) -> TraceInfo
     }
     if kprobes && facts.missed_offset.is_none() {
         limits.push(format!(
-            "Linux {} cannot count the kprobes that it skips (6.7 and later can): a callback that came while another probe ran on the same CPU cannot be excluded to be missing.",
-            release
+            "Linux {release} cannot count the kprobes that it skips (6.7 and later can): a callback that came while another probe ran on the same CPU cannot be excluded to be missing."
         ));
     }
     if system.realtime == Ok(true) {
-        limits.push("On PREEMPT_RT a callback can be preempted: which callback woke a task is then a guess.".to_owned());
+        limits
+            .push("On PREEMPT_RT a callback can be preempted: which callback woke a task is then a guess.".to_owned());
     }
     let realtime = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     TraceInfo {
@@ -340,7 +345,10 @@ fn monotonic_ns() -> u64 {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: the pointer is valid; this clock always exists.
     unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
-    u64::try_from(time.tv_sec).unwrap_or(0).saturating_mul(1_000_000_000).saturating_add(u64::try_from(time.tv_nsec).unwrap_or(0))
+    u64::try_from(time.tv_sec)
+        .unwrap_or(0)
+        .saturating_mul(1_000_000_000)
+        .saturating_add(u64::try_from(time.tv_nsec).unwrap_or(0))
 }
 
 /// Before 5.11 maps count against `RLIMIT_MEMLOCK`. Where it cannot be raised, loading says what is wrong.
