@@ -2,10 +2,13 @@
 //!
 //! Data flows one way: probes → `decode` → [`event`] → `model` → `analysis` → `output`; see ARCHITECTURE.md.
 
+pub mod analysis;
 pub mod cli;
 pub mod decode;
 pub mod event;
 pub mod kernel;
+pub mod model;
+pub mod output;
 pub mod probes;
 pub mod source;
 pub mod trace_file;

@@ -1,0 +1,144 @@
+//! From a finished model to its report.
+
+use std::collections::BTreeMap;
+
+use super::herd::herd;
+use super::report::{EventpollRow, Lost, LostRow, Report, SCHEMA_VERSION, SourceRow, TaskRow, Totals};
+use super::source::{Source, sources};
+use super::spread::Spread;
+use crate::event::TraceInfo;
+use crate::model::{Eventpoll, Losses, Model, TaskId};
+
+impl Report {
+    /// Asks a finished model everything. For a report in the middle of a trace, finish a clone of the model.
+    #[must_use]
+    pub fn new(model: &Model, info: &TraceInfo) -> Self {
+        let sources = sources(model, info);
+        let herd = herd(model, info, &sources);
+        Self {
+            schema_version: SCHEMA_VERSION,
+            kind: "report",
+            eptrace: info.eptrace.clone(),
+            kernel: info.kernel.clone(),
+            machine: info.machine.clone(),
+            target: info.target.clone(),
+            backend: info.backend().to_owned(),
+            started: started(model, info),
+            duration_ns: model.span().duration(),
+            hooks: info.hooks.clone(),
+            limits: info.limits.clone(),
+            complete: model.complete() && !model.exceeded().touches_numbers(),
+            lost: lost(model.losses()),
+            exceeded: *model.exceeded(),
+            events: model.events(),
+            totals: totals(model, &sources),
+            herd,
+            tasks: tasks(model, &sources),
+            eventpolls: model.eventpolls().iter().map(|eventpoll| eventpoll_row(model, eventpoll)).collect(),
+            sources: sources.iter().map(source_row).collect(),
+            ready_list: *model.ready_list(),
+        }
+    }
+}
+
+/// What an eventpoll is called: `comm/pid:epfd`.
+#[must_use]
+pub(crate) fn eventpoll_name(model: &Model, eventpoll: &Eventpoll) -> String {
+    let Some((pid, epfd)) = eventpoll.seen_as else {
+        return format!("eventpoll {:#x}", eventpoll.address);
+    };
+    let comm = model.tasks().process(pid).map_or("?", |task| if task.comm.is_empty() { "?" } else { &task.comm });
+    format!("{comm}/{pid}:{epfd}")
+}
+
+fn started(model: &Model, info: &TraceInfo) -> String {
+    if info.realtime_ns == 0 {
+        return String::new();
+    }
+    let since = i128::from(model.span().origin()) - i128::from(info.monotonic_ns);
+    let moment = jiff::Timestamp::from_nanosecond(i128::from(info.realtime_ns) + since);
+    moment.map_or_else(|_| String::new(), |moment| moment.to_string())
+}
+
+fn lost(losses: &Losses) -> Lost {
+    let by = losses.iter().map(|((hook, cpu, reason), count)| LostRow {
+        hook: hook.map(tracer_common::Hook::name),
+        cpu,
+        reason: reason.name(),
+        count,
+        loses_events: reason.loses_events(),
+    });
+    Lost { total: losses.total(), events: losses.events(), by: by.collect() }
+}
+
+fn totals(model: &Model, sources: &[Source]) -> Totals {
+    let sum = |of: &dyn Fn(&Source) -> u64| sources.iter().map(of).fold(0, u64::saturating_add);
+    Totals {
+        counts: *model.totals(),
+        wasted: sum(&|source| {
+            if source.listening { source.stats.wasted.total } else { 0 }
+        }),
+        wakeups: sum(&|source| source.stats.wakeups),
+        callbacks: sum(&|source| source.stats.outcomes.total()),
+        nested: model.nested(),
+        scans: model.scans(),
+    }
+}
+
+fn tasks(model: &Model, sources: &[Source]) -> Vec<TaskRow> {
+    let mut wasted: BTreeMap<TaskId, u64> = BTreeMap::new();
+    for file in sources.iter().filter(|source| source.listening).flat_map(|source| &source.files) {
+        for (task, share) in model.shares(*file) {
+            let sum = wasted.entry(task).or_default();
+            *sum = sum.saturating_add(share.woken.saturating_sub(share.useful));
+        }
+    }
+    let did_something = model.tasks().iter().filter(|task| !task.counts.is_zero());
+    let mut rows: Vec<TaskRow> = did_something
+        .map(|task| TaskRow {
+            pid: task.pid,
+            tid: task.tid,
+            comm: task.comm.clone(),
+            alive: task.alive,
+            counts: task.counts,
+            wasted: wasted.get(&task.id).copied().unwrap_or(0),
+        })
+        .collect();
+    rows.sort_by_key(|row| (row.pid, row.tid));
+    rows
+}
+
+fn eventpoll_row(model: &Model, eventpoll: &Eventpoll) -> EventpollRow {
+    EventpollRow {
+        name: eventpoll_name(model, eventpoll),
+        generation: eventpoll.generation,
+        alive: eventpoll.alive,
+        items: eventpoll.items,
+        items_ever: eventpoll.items_ever,
+        tasks: model.waiters(eventpoll.id).count(),
+    }
+}
+
+fn source_row(source: &Source) -> SourceRow {
+    let stats = &source.stats;
+    let judged = |histogram| source.listening.then(|| Spread::from(histogram));
+    SourceRow {
+        name: source.name.clone(),
+        kind: source.kind.clone(),
+        listening: source.listening,
+        alive: source.alive,
+        files: source.files.len(),
+        wakeups: stats.wakeups,
+        callbacks: stats.outcomes,
+        called: Spread::from(&stats.called),
+        woken: Spread::from(&stats.woken),
+        returned: Spread::from(&stats.returned),
+        useful: judged(&stats.useful),
+        wasted: judged(&stats.wasted),
+        swallowed: stats.swallowed,
+        chained: stats.chained,
+        already_running: stats.already_running,
+        nested: stats.nested,
+        flags: stats.flags,
+    }
+}

@@ -1,0 +1,21 @@
+//! Questions asked of the model, one file each.
+//!
+//! In: a finished [`Model`](crate::model::Model) and the trace's [`TraceInfo`](crate::event::TraceInfo). Out: a [`Report`], a plain
+//! tree of numbers and sentences for `output`, and the [`Comparison`] of two of them.
+
+mod build;
+mod compare;
+mod herd;
+mod report;
+mod source;
+mod spread;
+#[cfg(test)]
+mod tests;
+mod verdict;
+
+pub(crate) use build::eventpoll_name;
+pub use compare::{Comparison, Pair, Side, compare};
+pub use herd::{HerdRow, HerdTask};
+pub use report::{EventpollRow, Lost, LostRow, Report, SCHEMA_VERSION, SourceRow, TaskRow, Totals};
+pub use spread::Spread;
+pub use verdict::{HERD_MEAN_WASTED, HERD_MIN_WORKERS, Verdict};

@@ -1,0 +1,175 @@
+//! The sources of wakeups: watched files, listening sockets of one address taken together, and what to call them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use crate::event::{FileInfo, TraceInfo};
+use crate::model::{EpId, File, FileId, Model, SourceStats, TaskId};
+
+const AF_UNIX: u16 = 1;
+const AF_INET: u16 = 2;
+const AF_INET6: u16 = 10;
+const SOCK_STREAM: u8 = 1;
+const SOCK_DGRAM: u8 = 2;
+
+/// What listening sockets are grouped by: family, type, address and port.
+type Listen = (u16, u8, [u8; 16], u16);
+
+/// One source as it is reported.
+#[derive(Debug, Clone)]
+pub(crate) struct Source {
+    pub(crate) name: String,
+    pub(crate) kind: String,
+    pub(crate) listening: bool,
+    pub(crate) alive: bool,
+    pub(crate) files: Vec<FileId>,
+    pub(crate) stats: SourceStats,
+}
+
+impl Source {
+    fn new(file: &File, info: &TraceInfo) -> Self {
+        Self {
+            name: name(file, info),
+            kind: kind(file, info),
+            listening: file.listening,
+            alive: file.alive,
+            files: vec![file.id],
+            stats: file.stats.clone(),
+        }
+    }
+
+    /// Eventpolls that any of its files has been registered in.
+    pub(crate) fn eventpolls(&self, model: &Model) -> BTreeSet<EpId> {
+        self.files.iter().flat_map(|file| model.registered(*file)).collect()
+    }
+
+    /// Tasks that waited on one of these.
+    pub(crate) fn workers(&self, model: &Model) -> BTreeSet<TaskId> {
+        self.eventpolls(model).into_iter().flat_map(|ep| model.waiters(ep)).collect()
+    }
+
+    /// The most tasks that waited for one and the same of its files.
+    pub(crate) fn most_workers_of_a_file(&self, model: &Model) -> usize {
+        let workers = |file: &FileId| {
+            model.registered(*file).flat_map(|ep| model.waiters(ep)).collect::<BTreeSet<TaskId>>().len()
+        };
+        self.files.iter().map(workers).max().unwrap_or(0)
+    }
+
+    /// The most eventpolls that one and the same of its files was registered in.
+    pub(crate) fn most_eventpolls_of_a_file(&self, model: &Model) -> usize {
+        self.files.iter().map(|file| model.registered(*file).count()).max().unwrap_or(0)
+    }
+}
+
+/// All sources that were registered or called back: listening ones first, then the busiest.
+pub(crate) fn sources(model: &Model, info: &TraceInfo) -> Vec<Source> {
+    let mut groups: BTreeMap<Listen, Source> = BTreeMap::new();
+    let mut sources = Vec::new();
+    for file in model.files().iter().filter(|file| file.stats.flags.items > 0 || file.stats.outcomes.total() > 0) {
+        match listen_key(file) {
+            Some(key) => match groups.get_mut(&key) {
+                Some(group) => {
+                    group.files.push(file.id);
+                    group.alive |= file.alive;
+                    group.stats.merge(&file.stats);
+                }
+                None => {
+                    groups.insert(key, Source::new(file, info));
+                }
+            },
+            None => sources.push(Source::new(file, info)),
+        }
+    }
+    sources.extend(groups.into_values());
+    sources.sort_by_key(|source| {
+        let first = source.files.first().copied();
+        (!source.listening, u64::MAX - source.stats.outcomes.total(), first)
+    });
+    for (f_op, files, stats) in model.files().ended() {
+        let kind = info.symbols.get(&f_op).map_or_else(|| "file".to_owned(), |symbol| kind_of_symbol(symbol));
+        sources.push(Source {
+            name: format!("{files} ended files: {kind}"),
+            kind,
+            listening: false,
+            alive: false,
+            files: Vec::new(),
+            stats: stats.clone(),
+        });
+    }
+    sources
+}
+
+fn listen_key(file: &File) -> Option<Listen> {
+    let info = file.info.filter(|_| file.listening)?;
+    let internet = matches!(info.family, AF_INET | AF_INET6) && info.local_port != 0;
+    internet.then_some((info.family, info.sock_type, info.local, info.local_port))
+}
+
+fn name(file: &File, info: &TraceInfo) -> String {
+    let kind = kind(file, info);
+    if let Some(known) = file.info.filter(|known| matches!(known.family, AF_INET | AF_INET6)) {
+        let local = address(known.family, known.local, known.local_port);
+        if file.listening || known.remote_port == 0 {
+            return format!("{kind} {local}");
+        }
+        return format!("{kind} {local} from {}", address(known.family, known.remote, known.remote_port));
+    }
+    let mut details = Vec::new();
+    if let Some(fd) = file.fd {
+        details.push(format!("fd {fd}"));
+    }
+    if let Some(known) = file.info {
+        details.push(format!("inode {}", known.ino));
+    } else {
+        details.push(format!("struct file {:#x}", file.address));
+    }
+    format!("{kind} ({})", details.join(", "))
+}
+
+fn kind(file: &File, info: &TraceInfo) -> String {
+    let Some(known) = &file.info else {
+        return if file.listening { "socket".to_owned() } else { "file".to_owned() };
+    };
+    match known.family {
+        AF_INET | AF_INET6 => transport(known).to_owned(),
+        AF_UNIX => "unix socket".to_owned(),
+        0 => info.symbols.get(&known.f_op).map_or_else(|| "file".to_owned(), |symbol| kind_of_symbol(symbol)),
+        other => format!("socket of family {other}"),
+    }
+}
+
+fn transport(info: &FileInfo) -> &'static str {
+    match info.sock_type {
+        SOCK_STREAM => "tcp",
+        SOCK_DGRAM => "udp",
+        _ => "ip socket",
+    }
+}
+
+/// What kind of file has these `file_operations`; the symbol itself where there is no better word.
+fn kind_of_symbol(symbol: &str) -> String {
+    match symbol {
+        "socket_file_ops" => "socket",
+        "eventfd_fops" => "eventfd",
+        "pipefifo_fops" => "pipe",
+        "timerfd_fops" => "timerfd",
+        "eventpoll_fops" => "eventpoll",
+        "signalfd_fops" => "signalfd",
+        "inotify_fops" => "inotify",
+        "fanotify_fops" => "fanotify",
+        "pidfd_fops" => "pidfd",
+        "tty_fops" => "terminal",
+        "perf_fops" => "perf event",
+        "bpf_map_fops" => "bpf map",
+        "io_uring_fops" => "io_uring",
+        other => other,
+    }
+    .to_owned()
+}
+
+fn address(family: u16, bytes: [u8; 16], port: u16) -> String {
+    let [a, b, c, d, ..] = bytes;
+    let ip = if family == AF_INET { IpAddr::V4(Ipv4Addr::new(a, b, c, d)) } else { IpAddr::V6(Ipv6Addr::from(bytes)) };
+    std::net::SocketAddr::new(ip, port).to_string()
+}

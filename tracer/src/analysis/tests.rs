@@ -1,0 +1,145 @@
+//! Verdicts and comparisons of traces whose truth is known.
+
+use tracer_common::Hook;
+use tracer_common::events::callback_flags;
+
+use super::{Report, Verdict, compare};
+use crate::model::testing::{Item, LISTENER, LT, PID, RING_FULL, Trace, ep, exclusive, info, lt};
+
+fn report(trace: &Trace) -> Report {
+    Report::new(&trace.model(), &info())
+}
+
+#[test]
+fn the_level_triggered_herd_is_found_and_its_cure_named() {
+    let report = report(&lt());
+    let [row] = report.herd.as_slice() else { panic!("{:?}", report.herd) };
+    assert_eq!(row.verdict, Verdict::Herd);
+    assert_eq!((row.source.as_str(), row.sockets, row.workers, row.eventpolls), ("tcp 127.0.0.1:8080", 1, 4, 4));
+    assert!(row.sentence.contains("4 eventpolls share one socket without EPOLLEXCLUSIVE"), "{}", row.sentence);
+    assert!(row.cure.contains("EPOLLEXCLUSIVE"), "{}", row.cure);
+    assert_eq!(report.totals.wasted, 9);
+    let wasted: Vec<_> = report.tasks.iter().map(|task| (task.tid, task.wasted)).collect();
+    assert_eq!(wasted, [(101, 0), (102, 3), (103, 3), (104, 3)]);
+    assert!(report.complete);
+}
+
+#[test]
+fn exclusive_is_no_herd() {
+    let report = report(&exclusive());
+    assert_eq!(report.herd[0].verdict, Verdict::NoHerd);
+    assert!(report.herd[0].sentence.contains("EPOLLEXCLUSIVE"), "{}", report.herd[0].sentence);
+    assert_eq!(report.herd[0].cure, "");
+}
+
+/// A socket of its own for each of four workers.
+fn reuseport() -> Trace {
+    let mut trace = Trace::new();
+    for n in 1..=4 {
+        let tid = PID + u32::try_from(n).unwrap();
+        let item = Item::socket(n, LISTENER + 0x100 * n, LT);
+        trace.listens(item.file, 8080);
+        trace.add(tid, item);
+        trace.enter(tid, ep(n));
+        let ts = trace.first(item);
+        trace.woken(ep(n), tid, ts);
+        trace.leave(tid, ep(n), Ok(&[item]));
+        trace.accept(tid, item.file, 20);
+    }
+    trace
+}
+
+#[test]
+fn sockets_of_one_address_are_one_source() {
+    let report = report(&reuseport());
+    let [row] = report.herd.as_slice() else { panic!("{:?}", report.herd) };
+    assert_eq!((row.sockets, row.workers, row.wakeups, row.useful.total), (4, 4, 4, 4));
+    assert_eq!(row.verdict, Verdict::NoHerd);
+    assert!(row.sentence.contains("a socket of its own"), "{}", row.sentence);
+}
+
+#[test]
+fn a_loss_that_could_change_the_verdict_makes_it_incomplete() {
+    for trace in [lt(), exclusive()] {
+        let mut trace = trace;
+        trace.lost(Hook::Wake, RING_FULL, 9);
+        let report = report(&trace);
+        assert_eq!(report.herd[0].verdict, Verdict::Incomplete);
+        assert!(report.herd[0].sentence.contains("9 events were lost"), "{}", report.herd[0].sentence);
+        assert!(!report.complete);
+        assert_eq!((report.lost.total, report.lost.by.len()), (9, 1));
+    }
+}
+
+#[test]
+fn a_loss_too_small_to_change_the_verdict_leaves_it() {
+    let mut trace = lt();
+    trace.lost(Hook::Scan, RING_FULL, 1);
+    assert_eq!(report(&trace).herd[0].verdict, Verdict::Herd);
+    assert!(!report(&trace).complete);
+}
+
+#[test]
+fn a_detail_that_is_missing_leaves_the_trace_complete() {
+    let mut trace = lt();
+    trace.lost(Hook::WaitExit, crate::event::LossReason::Probe(tracer_common::Miss::NoEntry), 4);
+    assert!(report(&trace).complete);
+    assert_eq!((report(&trace).lost.total, report(&trace).lost.events), (4, 0));
+}
+
+#[test]
+fn a_hook_that_is_not_attached_allows_no_verdict() {
+    let mut info = info();
+    let wake = info.hooks.iter_mut().find(|hook| hook.hook == "wake").unwrap();
+    wake.backend.clear();
+    let report = Report::new(&lt().model(), &info);
+    assert_eq!(report.herd[0].verdict, Verdict::Incomplete);
+    assert!(report.herd[0].sentence.contains("wake"), "{}", report.herd[0].sentence);
+}
+
+#[test]
+fn a_socket_without_connections_is_idle() {
+    let mut trace = Trace::new();
+    crate::model::testing::workers(&mut trace, 2, LT);
+    assert_eq!(report(&trace).herd[0].verdict, Verdict::Idle);
+}
+
+#[test]
+fn use_is_not_judged_where_no_accept_was_seen() {
+    let mut trace = Trace::new();
+    crate::model::testing::workers(&mut trace, 2, LT);
+    trace.callback(Item::socket(1, LISTENER, LT), callback_flags::FIRST, 0);
+    assert_eq!(report(&trace).herd[0].verdict, Verdict::Incomplete);
+}
+
+#[test]
+fn usefulness_of_other_sources_is_not_observed() {
+    let mut trace = Trace::new();
+    let item = Item { ep: ep(1), epi: 0x3_0000, file: 0xf900, fd: 5, events: LT, data: 5 };
+    trace.add(PID, item);
+    trace.first(item);
+    let report = report(&trace);
+    assert_eq!(report.herd, []);
+    assert_eq!((report.sources[0].useful.clone(), report.sources[0].wasted.clone()), (None, None));
+    assert_eq!(report.sources[0].callbacks.linked, 1);
+}
+
+#[test]
+fn the_comparison_says_that_the_herd_is_cured() {
+    let comparison = compare(&report(&lt()), &report(&exclusive()));
+    assert_eq!(comparison.pairs.len(), 1);
+    assert_eq!(
+        comparison.pairs[0].sentence,
+        "woken per source wakeup 4.00 → 1.00, for nothing 3.00 → 0.00 (3 wakeups → 3 wakeups): the herd is cured."
+    );
+    assert!(comparison.only_before.is_empty() && comparison.only_after.is_empty());
+}
+
+#[test]
+fn sockets_of_different_names_are_compared_when_there_is_one_each() {
+    let mut other = Trace::new();
+    other.listens(LISTENER, 9090);
+    other.add(PID, Item::socket(1, LISTENER, LT));
+    let comparison = compare(&report(&lt()), &report(&other));
+    assert_eq!(comparison.pairs[0].after.source, "tcp 127.0.0.1:9090");
+}

@@ -1,0 +1,115 @@
+//! Eventpolls by address and generation.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+
+use super::ids::{EpId, Sequence};
+use super::limits::{Exceeded, Limits, bump};
+
+/// One life of an eventpoll.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Eventpoll {
+    /// Its identity.
+    pub id: EpId,
+    /// Its address in the kernel.
+    pub address: u64,
+    /// Which life of this address, from 1.
+    pub generation: u64,
+    /// The process and the descriptor that it was first seen with.
+    pub seen_as: Option<(u32, i32)>,
+    /// Items it has now.
+    pub items: u64,
+    /// Items it has had in all.
+    pub items_ever: u64,
+    /// Whether it is open.
+    pub alive: bool,
+}
+
+/// All eventpolls, and some that have ended.
+#[derive(Debug, Clone, Default)]
+pub struct Eventpolls {
+    live: HashMap<u64, EpId>,
+    all: BTreeMap<EpId, Eventpoll>,
+    retired: VecDeque<EpId>,
+    sequence: Sequence,
+}
+
+impl Eventpolls {
+    /// The eventpoll that lives at this address, made now if there is none; `None` for address 0 and beyond the limit.
+    pub(crate) fn at(&mut self, address: u64, limits: &Limits, exceeded: &mut Exceeded) -> Option<EpId> {
+        if address == 0 {
+            return None;
+        }
+        if let Some(&id) = self.live.get(&address) {
+            return Some(id);
+        }
+        if self.live.len() >= limits.eventpolls {
+            bump(&mut exceeded.eventpolls);
+            return None;
+        }
+        let generation = self.last_at(address).map_or(1, |ep| ep.generation.saturating_add(1));
+        let id = EpId(self.sequence.next());
+        self.live.insert(address, id);
+        let eventpoll = Eventpoll { id, address, generation, seen_as: None, items: 0, items_ever: 0, alive: true };
+        self.all.insert(id, eventpoll);
+        Some(id)
+    }
+
+    /// Ends the life at this address; names an older one that is no longer kept because of it.
+    pub(crate) fn end(&mut self, address: u64, limits: &Limits, exceeded: &mut Exceeded) -> Option<EpId> {
+        let id = self.live.remove(&address)?;
+        if let Some(eventpoll) = self.all.get_mut(&id) {
+            eventpoll.alive = false;
+        }
+        self.retired.push_back(id);
+        if self.retired.len() <= limits.retired {
+            return None;
+        }
+        let oldest = self.retired.pop_front()?;
+        self.all.remove(&oldest);
+        bump(&mut exceeded.ended_eventpolls);
+        Some(oldest)
+    }
+
+    /// Notes by which descriptor of which process it is reached, the first time only.
+    pub(crate) fn name(&mut self, id: EpId, pid: u32, epfd: i32) {
+        if let Some(eventpoll) = self.all.get_mut(&id)
+            && epfd >= 0
+        {
+            eventpoll.seen_as.get_or_insert((pid, epfd));
+        }
+    }
+
+    pub(crate) fn get_mut(&mut self, id: EpId) -> Option<&mut Eventpoll> {
+        self.all.get_mut(&id)
+    }
+
+    /// The eventpoll that lives at this address.
+    #[must_use]
+    pub fn live_at(&self, address: u64) -> Option<&Eventpoll> {
+        self.live.get(&address).and_then(|id| self.all.get(id))
+    }
+
+    /// The last eventpoll that lived at this address, alive or not.
+    #[must_use]
+    pub fn last_at(&self, address: u64) -> Option<&Eventpoll> {
+        let ended = || self.retired.iter().rev().filter_map(|id| self.all.get(id)).find(|ep| ep.address == address);
+        self.live_at(address).or_else(ended)
+    }
+
+    /// One of them.
+    #[must_use]
+    pub fn get(&self, id: EpId) -> Option<&Eventpoll> {
+        self.all.get(&id)
+    }
+
+    /// All of them, in the order in which they were first seen.
+    pub fn iter(&self) -> impl Iterator<Item = &Eventpoll> {
+        self.all.values()
+    }
+
+    /// How many are open.
+    #[must_use]
+    pub fn live_count(&self) -> usize {
+        self.live.len()
+    }
+}

@@ -1,0 +1,186 @@
+//! From a source's callbacks to the tasks that they wake, and what those find.
+
+use tracer_common::events::{Callback, Wake, WakeCause};
+
+use super::ids::{FileId, TaskId, WakeupId};
+use super::limits::{bump, note};
+use super::outcome::Outcome;
+use super::task::Held;
+use super::wakeup::Wakeup;
+use super::walk::Place;
+use super::{Model, Share};
+
+/// Why it is known, or will never be known, what came of a wake.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// The task was woken again inside the same wait: it had slept on.
+    WokenAgain,
+    /// The wait ended without events, the task began another, or it ended.
+    Over,
+    /// The trace ended.
+    EndOfTrace,
+}
+
+impl Model {
+    pub(super) fn on_callback(&mut self, callback: &Callback) {
+        let file = self.files.at(callback.file, &self.limits, &mut self.exceeded);
+        let outcome = Outcome::of(callback);
+        self.files.stats(file).outcomes.count(outcome);
+        let ep = self.eventpolls.at(callback.ep, &self.limits, &mut self.exceeded);
+        if let Some(item) = ep.and_then(|ep| self.item_of(callback, ep, file)) {
+            self.callback_moves(item, outcome);
+        }
+        let place = self.walks.place(callback);
+        let wakeup = match place {
+            Place::Continues(wakeup) | Place::Nested(Some(wakeup)) => wakeup,
+            Place::Begins(before) => {
+                if let Some(before) = before {
+                    self.change_wakeup(before, |wakeup| wakeup.open = false);
+                }
+                self.wakeups.begin(file, &mut self.files, &self.limits, &mut self.exceeded)
+            }
+            Place::Nested(None) => {
+                bump(&mut self.nested);
+                return;
+            }
+        };
+        let followed = self.walks.note(callback, wakeup, place, &self.limits, &mut self.exceeded);
+        if matches!(place, Place::Nested(_)) {
+            bump(&mut self.nested);
+            self.change_wakeup(wakeup, |wakeup| bump(&mut wakeup.nested));
+        } else {
+            self.change_wakeup(wakeup, |wakeup| {
+                bump(&mut wakeup.called);
+                wakeup.open &= followed;
+            });
+        }
+    }
+
+    pub(super) fn on_wake(&mut self, wake: &Wake) {
+        let Some(task) = self.task_at(wake.woken_tgid, wake.woken_tid) else {
+            return;
+        };
+        if let Some(ep) = self.eventpolls.at(wake.ep, &self.limits, &mut self.exceeded) {
+            note(&mut self.waiters, (ep, task), self.limits.pairs, &mut self.exceeded.pairs);
+        }
+        let chained = wake.cause == WakeCause::Scan as u32;
+        let root = if wake.cause == WakeCause::Callback as u32 {
+            self.walks.caused_by(wake.header.cpu, wake.cause_ts)
+        } else if chained {
+            self.tasks.live_at(wake.header.tid).and_then(|task| task.held).and_then(|held| held.wakeup)
+        } else {
+            None
+        };
+        let file = root.and_then(|root| self.wakeups.source(root));
+        let root = root.filter(|_| file.is_some());
+        if wake.ret == 0 {
+            self.count_both(task, |counts| bump(&mut counts.already_running));
+            if let Some(root) = root {
+                self.change_wakeup(root, |wakeup| bump(&mut wakeup.already_running));
+            }
+            return;
+        }
+        self.count_both(task, |counts| {
+            bump(&mut counts.woken);
+            if root.is_none() {
+                bump(&mut counts.other_wakes);
+            }
+        });
+        if let Some(root) = root {
+            self.change_wakeup(root, |wakeup| {
+                bump(&mut wakeup.woken);
+                bump(&mut wakeup.held);
+                if chained {
+                    bump(&mut wakeup.chained);
+                }
+            });
+        }
+        // Only now: the wake before may be of the same source wakeup, which must not be finished in between.
+        self.let_go(task, Ending::WokenAgain);
+        self.share(file, task, |share| bump(&mut share.woken));
+        if let Some(task) = self.tasks.get_mut(task) {
+            task.held = Some(Held { wakeup: root, file, returned: false, scanned: false, useful: false });
+        }
+    }
+
+    /// A task's last wake is settled: nothing more can come of it.
+    pub(super) fn let_go(&mut self, task: TaskId, ending: Ending) {
+        let Some(held) = self.tasks.get_mut(task).and_then(|task| task.held.take()) else {
+            return;
+        };
+        let swallowed = !held.returned && (held.scanned || ending == Ending::WokenAgain);
+        let unfinished = !held.returned && !swallowed && ending == Ending::EndOfTrace;
+        if swallowed {
+            self.count_both(task, |counts| bump(&mut counts.swallowed));
+            self.share(held.file, task, |share| bump(&mut share.swallowed));
+        }
+        if let Some(wakeup) = held.wakeup {
+            self.change_wakeup(wakeup, |wakeup| {
+                wakeup.held = wakeup.held.saturating_sub(1);
+                if swallowed {
+                    bump(&mut wakeup.swallowed);
+                }
+                if unfinished {
+                    bump(&mut wakeup.unfinished);
+                }
+            });
+        }
+    }
+
+    /// The wait of a woken task ended with events.
+    pub(super) fn wake_returned(&mut self, task: TaskId) {
+        let Some(held) = self.tasks.get_mut(task).and_then(|task| task.held.as_mut()) else {
+            return;
+        };
+        if held.returned {
+            return;
+        }
+        held.returned = true;
+        let (wakeup, file) = (held.wakeup, held.file);
+        if let Some(wakeup) = wakeup {
+            self.count_both(task, |counts| bump(&mut counts.returned));
+            self.change_wakeup(wakeup, |wakeup| bump(&mut wakeup.returned));
+        }
+        self.share(file, task, |share| bump(&mut share.returned));
+    }
+
+    /// A task accepted a connection: from this file, or from one that is not known. Says which source it was woken for.
+    pub(super) fn wake_gained(&mut self, task: TaskId, file: Option<FileId>) -> Option<FileId> {
+        let held = self.tasks.get_mut(task).and_then(|task| task.held.as_mut())?;
+        if !held.returned || held.file.is_none() || file.is_some_and(|file| held.file != Some(file)) {
+            return None;
+        }
+        let first = !std::mem::replace(&mut held.useful, true);
+        let (wakeup, source) = (held.wakeup, held.file);
+        if first {
+            self.count_both(task, |counts| bump(&mut counts.useful));
+            self.share(source, task, |share| bump(&mut share.useful));
+        }
+        if let Some(wakeup) = wakeup {
+            self.change_wakeup(wakeup, |wakeup| {
+                bump(&mut wakeup.gained);
+                if first {
+                    bump(&mut wakeup.useful);
+                }
+            });
+        }
+        source
+    }
+
+    /// What a task has of a source is changed; nothing when the source is not followed.
+    pub(super) fn share(&mut self, file: Option<FileId>, task: TaskId, change: impl FnOnce(&mut Share)) {
+        let Some(file) = file.filter(|file| *file != FileId(0)) else {
+            return;
+        };
+        let key = (file, task);
+        if self.shares.len() >= self.limits.pairs && !self.shares.contains_key(&key) {
+            bump(&mut self.exceeded.pairs);
+            return;
+        }
+        change(self.shares.entry(key).or_default());
+    }
+
+    fn change_wakeup(&mut self, id: WakeupId, change: impl FnOnce(&mut Wakeup)) {
+        self.wakeups.change(id, &mut self.files, change);
+    }
+}

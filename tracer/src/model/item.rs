@@ -1,0 +1,218 @@
+//! Items (epitems) by address and generation, verified by eventpoll, file and descriptor.
+
+use std::collections::{BTreeSet, HashMap};
+
+use super::ids::{EpId, FileId, ItemId, Sequence};
+use super::limits::{Exceeded, Limits, bump};
+use super::outcome::{ALWAYS_POLLED, EP_PRIVATE_BITS, EPOLLET, EPOLLONESHOT};
+use super::ready::{Armed, Stay};
+
+/// One life of an item.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Item {
+    /// Its identity.
+    pub id: ItemId,
+    /// Its eventpoll.
+    pub ep: EpId,
+    /// The file it watches.
+    pub file: FileId,
+    /// The descriptor it was registered with.
+    pub fd: i32,
+    /// Its address in the kernel; 0 while it is not known.
+    pub epi: u64,
+    /// Its event mask.
+    pub events: u32,
+    /// Its data.
+    pub data: u64,
+    /// The task whose ADD has not ended yet.
+    pub(crate) adding: Option<u32>,
+    /// An ADD or MOD after which no callback came: the item may have been ready then.
+    pub(crate) armed: Option<Armed>,
+    /// Its present stay on the ready list.
+    pub(crate) stay: Option<Stay>,
+    /// Whether it is on the overflow list.
+    pub(crate) overflow: bool,
+}
+
+impl Item {
+    /// Whether it goes back to the ready list after each delivery.
+    #[must_use]
+    pub const fn is_level_triggered(&self) -> bool {
+        self.events & (EPOLLET | EPOLLONESHOT) == 0
+    }
+
+    /// Whether a delivery has disabled it.
+    #[must_use]
+    pub const fn is_disabled(&self) -> bool {
+        self.events & !EP_PRIVATE_BITS == 0
+    }
+}
+
+/// What identifies an item to the program: eventpoll, file and descriptor.
+pub(crate) type Key = (EpId, FileId, i32);
+
+/// What was seen of an item.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sighting {
+    pub(crate) key: Key,
+    pub(crate) epi: u64,
+    pub(crate) events: u32,
+    pub(crate) data: u64,
+}
+
+/// All live items, with the ways to find them.
+#[derive(Debug, Clone, Default)]
+pub struct Items {
+    all: HashMap<ItemId, Item>,
+    by_epi: HashMap<u64, ItemId>,
+    by_key: HashMap<Key, ItemId>,
+    by_data: BTreeSet<(EpId, u64, ItemId)>,
+    by_ep: BTreeSet<(EpId, ItemId)>,
+    by_file: BTreeSet<(FileId, ItemId)>,
+    /// Items that stay on a ready list, or on an overflow list.
+    waiting: BTreeSet<(EpId, ItemId)>,
+    sequence: Sequence,
+}
+
+impl Items {
+    /// The item at this address if eventpoll, file and descriptor agree, else the one that has these.
+    pub(crate) fn find(&self, key: Key, epi: u64) -> Option<ItemId> {
+        let at = self.by_epi.get(&epi).filter(|_| epi != 0).copied();
+        at.filter(|id| self.all.get(id).is_some_and(|item| (item.ep, item.file, item.fd) == key))
+            .or_else(|| self.by_key.get(&key).copied())
+    }
+
+    /// Whoever lives at this address.
+    pub(crate) fn at(&self, epi: u64) -> Option<ItemId> {
+        self.by_epi.get(&epi).filter(|_| epi != 0).copied()
+    }
+
+    /// Makes an item; the caller has removed whoever had the address or the key before.
+    pub(crate) fn insert(&mut self, seen: &Sighting, limits: &Limits, exceeded: &mut Exceeded) -> Option<ItemId> {
+        if self.all.len() >= limits.items {
+            bump(&mut exceeded.items);
+            return None;
+        }
+        let id = ItemId(self.sequence.next());
+        let (ep, file, fd) = seen.key;
+        let item = Item {
+            id,
+            ep,
+            file,
+            fd,
+            epi: seen.epi,
+            events: seen.events,
+            data: seen.data,
+            adding: None,
+            armed: None,
+            stay: None,
+            overflow: false,
+        };
+        if seen.epi != 0 {
+            self.by_epi.insert(seen.epi, id);
+        }
+        self.by_key.insert(seen.key, id);
+        self.by_data.insert((ep, seen.data, id));
+        self.by_ep.insert((ep, id));
+        self.by_file.insert((file, id));
+        self.all.insert(id, item);
+        Some(id)
+    }
+
+    /// Takes an item out of every index.
+    pub(crate) fn remove(&mut self, id: ItemId) -> Option<Item> {
+        let item = self.all.remove(&id)?;
+        if self.by_epi.get(&item.epi) == Some(&id) {
+            self.by_epi.remove(&item.epi);
+        }
+        let key = (item.ep, item.file, item.fd);
+        if self.by_key.get(&key) == Some(&id) {
+            self.by_key.remove(&key);
+        }
+        self.by_data.remove(&(item.ep, item.data, id));
+        self.by_ep.remove(&(item.ep, id));
+        self.by_file.remove(&(item.file, id));
+        self.waiting.remove(&(item.ep, id));
+        Some(item)
+    }
+
+    /// Writes down what was seen of a known item; `true` when its mask changed.
+    pub(crate) fn update(&mut self, id: ItemId, seen: &Sighting) -> bool {
+        let Some(item) = self.all.get_mut(&id) else {
+            return false;
+        };
+        if seen.epi != 0 && item.epi != seen.epi {
+            if self.by_epi.get(&item.epi) == Some(&id) {
+                self.by_epi.remove(&item.epi);
+            }
+            item.epi = seen.epi;
+            self.by_epi.insert(seen.epi, id);
+        }
+        if item.data != seen.data {
+            self.by_data.remove(&(item.ep, item.data, id));
+            item.data = seen.data;
+            self.by_data.insert((item.ep, seen.data, id));
+        }
+        let changed = item.events != seen.events;
+        item.events = seen.events;
+        changed
+    }
+
+    /// Changes an item and keeps the list of those on a ready or overflow list.
+    pub(crate) fn change<R>(&mut self, id: ItemId, change: impl FnOnce(&mut Item) -> R) -> Option<R> {
+        let item = self.all.get_mut(&id)?;
+        let result = change(item);
+        if item.stay.is_some() || item.overflow {
+            self.waiting.insert((item.ep, id));
+        } else {
+            self.waiting.remove(&(item.ep, id));
+        }
+        Some(result)
+    }
+
+    /// Items of an eventpoll that are on its ready list or overflow list, at most `cap`.
+    pub(crate) fn waiting(&self, ep: EpId, cap: usize) -> Vec<ItemId> {
+        let (least, greatest) = ItemId::ALL;
+        self.waiting.range((ep, least)..=(ep, greatest)).take(cap).map(|&(_, id)| id).collect()
+    }
+
+    /// Every item of an eventpoll.
+    pub(crate) fn of_ep(&self, ep: EpId) -> Vec<ItemId> {
+        let (least, greatest) = ItemId::ALL;
+        self.by_ep.range((ep, least)..=(ep, greatest)).map(|&(_, id)| id).collect()
+    }
+
+    /// Every item that watches a file.
+    pub(crate) fn of_file(&self, file: FileId) -> Vec<ItemId> {
+        let (least, greatest) = ItemId::ALL;
+        self.by_file.range((file, least)..=(file, greatest)).map(|&(_, id)| id).collect()
+    }
+
+    /// Items of an eventpoll that carry this data, at most `cap`.
+    pub(crate) fn with_data(&self, ep: EpId, data: u64, cap: usize) -> Vec<ItemId> {
+        let (least, greatest) = ItemId::ALL;
+        self.by_data.range((ep, data, least)..=(ep, data, greatest)).take(cap).map(|&(_, _, id)| id).collect()
+    }
+
+    /// One of them.
+    #[must_use]
+    pub fn get(&self, id: ItemId) -> Option<&Item> {
+        self.all.get(&id)
+    }
+
+    /// All of them, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = &Item> {
+        self.all.values()
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.all.len()
+    }
+}
+
+/// The mask that the kernel keeps of the one a program gave.
+pub(crate) const fn kept_mask(events: u32) -> u32 {
+    events | ALWAYS_POLLED
+}

@@ -1,0 +1,115 @@
+//! How much the model remembers. A trace file is not trusted: whatever it says, memory stays within these numbers, and what
+//! does not fit is counted and shown.
+
+use std::collections::BTreeSet;
+
+use serde::Serialize;
+
+/// The largest sizes of the model's tables.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Live eventpolls.
+    pub eventpolls: usize,
+    /// Live items.
+    pub items: usize,
+    /// Live files.
+    pub files: usize,
+    /// Live tasks.
+    pub tasks: usize,
+    /// Source wakeups that are not finished.
+    pub wakeups: usize,
+    /// Pairs of each kind: task and eventpoll, file and eventpoll, file and task.
+    pub pairs: usize,
+    /// Ended eventpolls, files and tasks (each) that are still shown one by one.
+    pub retired: usize,
+    /// CPUs.
+    pub cpus: usize,
+    /// Wait queue entries remembered of one walk.
+    pub walk_entries: usize,
+    /// Wait queue entries remembered of all open walks.
+    pub all_walk_entries: usize,
+    /// Items followed through one scan.
+    pub batch: usize,
+    /// Items followed through all scans.
+    pub all_batches: usize,
+    /// Pairs of hook, CPU and reason in the table of losses.
+    pub losses: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            eventpolls: 65_536,
+            items: 65_536,
+            files: 65_536,
+            tasks: 65_536,
+            wakeups: 65_536,
+            pairs: 262_144,
+            retired: 4_096,
+            cpus: 4_096,
+            walk_entries: 4_096,
+            all_walk_entries: 1 << 20,
+            batch: 4_096,
+            all_batches: 262_144,
+            losses: 16_384,
+        }
+    }
+}
+
+/// What did not fit into [`Limits`], counted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Exceeded {
+    /// Sightings of eventpolls that were not followed.
+    pub eventpolls: u64,
+    /// Sightings of items that were not followed.
+    pub items: u64,
+    /// Sightings of files that were not followed.
+    pub files: u64,
+    /// Sightings of tasks that were not followed.
+    pub tasks: u64,
+    /// Source wakeups that were closed before their tasks had finished.
+    pub wakeups: u64,
+    /// Pairs that were not noted.
+    pub pairs: u64,
+    /// Callbacks on CPUs that were not followed.
+    pub cpus: u64,
+    /// Wait queue entries that were not remembered: such walks may have been merged.
+    pub walk_entries: u64,
+    /// Items that were not followed through a scan.
+    pub batches: u64,
+    /// Ended eventpolls that are no longer shown one by one.
+    pub ended_eventpolls: u64,
+    /// Ended files that are no longer shown one by one.
+    pub ended_files: u64,
+    /// Ended tasks that are no longer shown one by one.
+    pub ended_tasks: u64,
+}
+
+impl Exceeded {
+    /// Whether a number of the report could differ because something did not fit.
+    #[must_use]
+    pub const fn touches_numbers(&self) -> bool {
+        self.eventpolls > 0
+            || self.items > 0
+            || self.files > 0
+            || self.tasks > 0
+            || self.wakeups > 0
+            || self.pairs > 0
+            || self.cpus > 0
+            || self.walk_entries > 0
+    }
+}
+
+/// Adds to a set that may not grow beyond `cap`; counts what does not fit.
+pub(crate) fn note<K: Ord>(set: &mut BTreeSet<K>, key: K, cap: usize, exceeded: &mut u64) {
+    if set.len() < cap {
+        set.insert(key);
+    } else if !set.contains(&key) {
+        *exceeded = exceeded.saturating_add(1);
+    }
+}
+
+/// Adds one, and stays at the end of the range.
+pub(crate) const fn bump(counter: &mut u64) {
+    *counter = counter.saturating_add(1);
+}

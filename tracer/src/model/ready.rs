@@ -1,0 +1,187 @@
+//! Stays on the ready list: why an item came, why it went. Nobody tells; it is inferred from callbacks, scans and returns.
+//!
+//! A scan takes the whole ready list for itself and delivers from it; what it delivered is known only when its wait has
+//! returned. So a scan moves the stays into the scanning task's [`Batch`], and the end of the wait settles them:
+//! returned with this data → delivered (and put back at once when level-triggered), else found not ready, unless the scan left
+//! items over (`ep_send_events`, `ep_done_scan`, fs/eventpoll.c, 5.10 to 7.3).
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::ids::ItemId;
+use super::limits::bump;
+
+/// Why an item came to the ready list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Came {
+    /// A callback put it there.
+    Callback,
+    /// A callback came while a scan ran; the scan's end put it there.
+    Overflow,
+    /// It was ready when it was added.
+    ReadyAtAdd,
+    /// It was ready when it was modified.
+    ReadyAtMod,
+    /// It is level-triggered and was just delivered.
+    Requeue,
+    /// A scan ended before it came to it.
+    CarriedOver,
+    /// Not seen.
+    Unknown,
+}
+
+/// Why an item went from the ready list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Went {
+    /// A wait returned it.
+    Delivered,
+    /// A wait returned it and `EPOLLONESHOT` disabled it.
+    OneShot,
+    /// A scan found it not ready.
+    NotReady,
+    /// A scan ended before it came to it.
+    CarriedOver,
+    /// It was removed by DEL.
+    Deleted,
+    /// Its file or its eventpoll was closed.
+    Closed,
+    /// Not seen.
+    Unknown,
+    /// It has not gone.
+    Stays,
+}
+
+/// What an item may have been ready at, unseen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Armed {
+    Add,
+    Mod,
+}
+
+impl Armed {
+    /// Why an item must have come that is found ready without a callback.
+    pub(crate) const fn came(armed: Option<Self>) -> Came {
+        match armed {
+            Some(Self::Add) => Came::ReadyAtAdd,
+            Some(Self::Mod) => Came::ReadyAtMod,
+            None => Came::Unknown,
+        }
+    }
+}
+
+/// One stay of an item on the ready list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Stay {
+    /// Why it came.
+    pub(crate) came: Came,
+    /// Not certain yet: a requeue by a scan that has not shown what it delivered.
+    pub(crate) tentative: bool,
+    /// Scans that may have left it over; certain when it is seen on the list again.
+    pub(crate) carried: u64,
+}
+
+impl Stay {
+    pub(crate) const fn new(came: Came) -> Self {
+        Self { came, tentative: false, carried: 0 }
+    }
+}
+
+/// Items that a task took off the ready list with its last scan, and how many of its wait's events are still to come.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Batch {
+    /// The stays that the scan took.
+    pub(crate) stays: BTreeMap<ItemId, Stay>,
+    /// Scans in this wait.
+    pub(crate) scans: u32,
+    /// The last scan may have left items over.
+    pub(crate) left_over: bool,
+    /// Not all events of the wait will be told.
+    pub(crate) truncated: bool,
+    /// Events of the wait that will still be told.
+    pub(crate) expected: u32,
+}
+
+/// Stays on ready lists by their reasons.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Memberships {
+    /// Why they began.
+    pub came: CameCounts,
+    /// Why they ended.
+    pub went: WentCounts,
+    /// Returned events whose data several items of the eventpoll share: which of them it was is not known.
+    pub ambiguous: u64,
+    /// Returned events that fit no known item.
+    pub unmatched: u64,
+}
+
+/// Stays by [`Came`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct CameCounts {
+    /// [`Came::Callback`]
+    pub callback: u64,
+    /// [`Came::Overflow`]
+    pub overflow: u64,
+    /// [`Came::ReadyAtAdd`]
+    pub ready_at_add: u64,
+    /// [`Came::ReadyAtMod`]
+    pub ready_at_mod: u64,
+    /// [`Came::Requeue`]
+    pub requeue: u64,
+    /// [`Came::CarriedOver`]
+    pub carried_over: u64,
+    /// [`Came::Unknown`]
+    pub unknown: u64,
+}
+
+/// Stays by [`Went`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct WentCounts {
+    /// [`Went::Delivered`]
+    pub delivered: u64,
+    /// [`Went::OneShot`]
+    pub oneshot: u64,
+    /// [`Went::NotReady`]
+    pub not_ready: u64,
+    /// [`Went::CarriedOver`]
+    pub carried_over: u64,
+    /// [`Went::Deleted`]
+    pub deleted: u64,
+    /// [`Went::Closed`]
+    pub closed: u64,
+    /// [`Went::Unknown`]
+    pub unknown: u64,
+    /// [`Went::Stays`]
+    pub still_there: u64,
+}
+
+impl Memberships {
+    /// Counts a stay that is over; each time it was carried over counts as one more.
+    pub(crate) const fn end(&mut self, stay: Stay, went: Went) {
+        self.count(stay.came, went);
+        self.came.carried_over = self.came.carried_over.saturating_add(stay.carried);
+        self.went.carried_over = self.went.carried_over.saturating_add(stay.carried);
+    }
+
+    const fn count(&mut self, came: Came, went: Went) {
+        bump(match came {
+            Came::Callback => &mut self.came.callback,
+            Came::Overflow => &mut self.came.overflow,
+            Came::ReadyAtAdd => &mut self.came.ready_at_add,
+            Came::ReadyAtMod => &mut self.came.ready_at_mod,
+            Came::Requeue => &mut self.came.requeue,
+            Came::CarriedOver => &mut self.came.carried_over,
+            Came::Unknown => &mut self.came.unknown,
+        });
+        bump(match went {
+            Went::Delivered => &mut self.went.delivered,
+            Went::OneShot => &mut self.went.oneshot,
+            Went::NotReady => &mut self.went.not_ready,
+            Went::CarriedOver => &mut self.went.carried_over,
+            Went::Deleted => &mut self.went.deleted,
+            Went::Closed => &mut self.went.closed,
+            Went::Unknown => &mut self.went.unknown,
+            Went::Stays => &mut self.went.still_there,
+        });
+    }
+}

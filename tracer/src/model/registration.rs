@@ -1,0 +1,232 @@
+//! What is registered where: `epoll_ctl`, the hooks it installs, what files are, and the ends of files and eventpolls.
+
+use tracer_common::events::{Callback, Ctl, EventpollSeen, FileInfo, Hooked, NO_EVENT};
+
+use super::Model;
+use super::counts::op;
+use super::ids::{EpId, FileId, ItemId, TaskId};
+use super::item::{Sighting, kept_mask};
+use super::limits::note;
+use super::ready::{Armed, Went};
+
+impl Model {
+    pub(super) fn on_ctl(&mut self, ctl: &Ctl) {
+        self.totals.ctl(ctl);
+        if let Some(task) = self.task_of(&ctl.header) {
+            self.count(task, |counts| counts.ctl(ctl));
+        }
+        let Some(ep) = self.eventpolls.at(ctl.ep, &self.limits, &mut self.exceeded) else {
+            return;
+        };
+        self.eventpolls.name(ep, ctl.header.tgid, ctl.epfd);
+        if ctl.ret < 0 {
+            if ctl.op == op::ADD {
+                self.undo_add(ep, ctl);
+            }
+            return;
+        }
+        let file = self.files.at(ctl.file, &self.limits, &mut self.exceeded);
+        if file == FileId(0) {
+            return;
+        }
+        let known = self.items.find((ep, file, ctl.fd), 0);
+        match (ctl.op, known) {
+            (op::DEL, Some(item)) => self.remove_item(item, Went::Deleted),
+            (op::ADD, Some(item)) => {
+                let adding = self.items.change(item, |item| item.adding.take()).flatten();
+                if adding.is_none() {
+                    self.remove_item(item, Went::Unknown);
+                    self.add_from_ctl(ep, file, ctl, Armed::Add);
+                }
+            }
+            (op::ADD, None) => self.add_from_ctl(ep, file, ctl, Armed::Add),
+            (op::MOD, Some(item)) => self.modify(item, ctl),
+            (op::MOD, None) => self.add_from_ctl(ep, file, ctl, Armed::Mod),
+            _ => {}
+        }
+    }
+
+    /// An ADD that failed after its hook was installed leaves nothing behind.
+    fn undo_add(&mut self, ep: EpId, ctl: &Ctl) {
+        let Some(file) = self.files.live_at(ctl.file).map(|file| file.id) else {
+            return;
+        };
+        let Some(id) = self.items.find((ep, file, ctl.fd), 0) else {
+            return;
+        };
+        if self.items.get(id).is_some_and(|item| item.adding == Some(ctl.header.tid)) {
+            self.remove_item(id, Went::Unknown);
+        }
+    }
+
+    fn add_from_ctl(&mut self, ep: EpId, file: FileId, ctl: &Ctl, armed: Armed) {
+        if ctl.has_event == NO_EVENT {
+            return;
+        }
+        let seen = Sighting { key: (ep, file, ctl.fd), epi: 0, events: kept_mask(ctl.events), data: ctl.data };
+        if let Some(id) = self.add_item(&seen) {
+            self.items.change(id, |item| item.armed = Some(armed));
+        }
+    }
+
+    fn modify(&mut self, id: ItemId, ctl: &Ctl) {
+        if ctl.has_event != NO_EVENT
+            && let Some(item) = self.items.get(id)
+        {
+            let key = (item.ep, item.file, item.fd);
+            let seen = Sighting { key, epi: item.epi, events: kept_mask(ctl.events), data: ctl.data };
+            self.update_item(id, &seen);
+        }
+        self.items.change(id, |item| {
+            if item.stay.is_none() {
+                item.armed = Some(Armed::Mod);
+            }
+        });
+    }
+
+    pub(super) fn on_hooked(&mut self, hooked: &Hooked) {
+        let Some(ep) = self.eventpolls.at(hooked.ep, &self.limits, &mut self.exceeded) else {
+            return;
+        };
+        let file = self.files.at(hooked.file, &self.limits, &mut self.exceeded);
+        if file == FileId(0) {
+            return;
+        }
+        let key = (ep, file, hooked.fd);
+        let seen = Sighting { key, epi: hooked.epi, events: hooked.events, data: hooked.data };
+        let tid = hooked.header.tid;
+        if let Some(id) = self.items.find(key, hooked.epi)
+            && self.items.get(id).is_some_and(|item| item.adding == Some(tid) && item.epi == hooked.epi)
+        {
+            // The second wait queue of one ADD.
+            self.update_item(id, &seen);
+            return;
+        }
+        self.make_room(&seen);
+        if let Some(id) = self.add_item(&seen) {
+            self.items.change(id, |item| {
+                item.adding = Some(tid);
+                item.armed = Some(Armed::Add);
+            });
+        }
+    }
+
+    /// The item of a callback, learned from it when it was not known.
+    pub(super) fn item_of(&mut self, callback: &Callback, ep: EpId, file: FileId) -> Option<ItemId> {
+        if file == FileId(0) {
+            return None;
+        }
+        let key = (ep, file, callback.fd);
+        let seen = Sighting { key, epi: callback.epi, events: callback.events, data: callback.data };
+        let known = self.items.find(key, callback.epi);
+        if let Some(id) = known
+            && self.items.get(id).is_some_and(|item| item.epi == 0 || item.epi == callback.epi)
+        {
+            if self.items.at(callback.epi).is_some_and(|other| other != id) {
+                self.make_room(&Sighting { key: (ep, FileId(0), -1), ..seen });
+            }
+            self.update_item(id, &seen);
+            return Some(id);
+        }
+        self.make_room(&seen);
+        self.add_item(&seen)
+    }
+
+    /// Removes whoever has the address or the key of an item that is about to be made: it has ended unseen.
+    fn make_room(&mut self, seen: &Sighting) {
+        for stale in [self.items.at(seen.epi), self.items.find(seen.key, 0)].into_iter().flatten() {
+            self.remove_item(stale, Went::Unknown);
+        }
+    }
+
+    fn add_item(&mut self, seen: &Sighting) -> Option<ItemId> {
+        let id = self.items.insert(seen, &self.limits, &mut self.exceeded)?;
+        let (ep, file, fd) = seen.key;
+        if let Some(file) = self.files.get_mut(file) {
+            file.fd.get_or_insert(fd);
+        }
+        if let Some(eventpoll) = self.eventpolls.get_mut(ep) {
+            eventpoll.items = eventpoll.items.saturating_add(1);
+            eventpoll.items_ever = eventpoll.items_ever.saturating_add(1);
+        }
+        self.files.stats(file).flags.add(seen.events);
+        note(&mut self.registered, (file, ep), self.limits.pairs, &mut self.exceeded.pairs);
+        Some(id)
+    }
+
+    fn update_item(&mut self, id: ItemId, seen: &Sighting) {
+        let Some(old) = self.items.get(id).map(|item| item.events) else {
+            return;
+        };
+        if self.items.update(id, seen) {
+            self.files.stats(seen.key.1).flags.change(old, seen.events);
+        }
+    }
+
+    fn remove_item(&mut self, id: ItemId, went: Went) {
+        let Some(item) = self.items.remove(id) else {
+            return;
+        };
+        if let Some(stay) = item.stay
+            && !stay.tentative
+        {
+            self.ready.end(stay, went);
+        }
+        if let Some(eventpoll) = self.eventpolls.get_mut(item.ep) {
+            eventpoll.items = eventpoll.items.saturating_sub(1);
+        }
+    }
+
+    pub(super) fn on_file_info(&mut self, info: &FileInfo) {
+        if self.files.contradicts(info) {
+            self.end_file(info.file, Went::Unknown);
+        }
+        let id = self.files.at(info.file, &self.limits, &mut self.exceeded);
+        self.files.learn(id, info);
+    }
+
+    pub(super) fn on_eventpoll_seen(&mut self, seen: &EventpollSeen) {
+        if let Some(ep) = self.eventpolls.at(seen.ep, &self.limits, &mut self.exceeded) {
+            self.eventpolls.name(ep, seen.owner_tgid, seen.epfd);
+        }
+    }
+
+    /// A file ends, and its items with it.
+    pub(super) fn end_file(&mut self, address: u64, went: Went) {
+        let Some(id) = self.files.live_at(address).map(|file| file.id) else {
+            return;
+        };
+        for item in self.items.of_file(id) {
+            self.remove_item(item, went);
+        }
+        if let Some(dropped) = self.files.end(address, &self.limits, &mut self.exceeded) {
+            let eps = EpId::ALL;
+            let tasks = TaskId::ALL;
+            let gone: Vec<_> = self.registered.range((dropped, eps.0)..=(dropped, eps.1)).copied().collect();
+            for pair in gone {
+                self.registered.remove(&pair);
+            }
+            let gone: Vec<_> = self.shares.range((dropped, tasks.0)..=(dropped, tasks.1)).map(|(k, _)| *k).collect();
+            for pair in gone {
+                self.shares.remove(&pair);
+            }
+        }
+    }
+
+    /// An eventpoll ends, and its items with it.
+    pub(super) fn end_eventpoll(&mut self, address: u64) {
+        let Some(id) = self.eventpolls.live_at(address).map(|ep| ep.id) else {
+            return;
+        };
+        for item in self.items.of_ep(id) {
+            self.remove_item(item, Went::Closed);
+        }
+        if let Some(dropped) = self.eventpolls.end(address, &self.limits, &mut self.exceeded) {
+            let (least, greatest) = TaskId::ALL;
+            let gone: Vec<_> = self.waiters.range((dropped, least)..=(dropped, greatest)).copied().collect();
+            for pair in gone {
+                self.waiters.remove(&pair);
+            }
+        }
+    }
+}

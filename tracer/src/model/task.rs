@@ -1,0 +1,193 @@
+//! Tasks by tid and generation: what they did, and what they are doing.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+
+use tracer_common::COMM_LEN;
+
+use super::counts::Counts;
+use super::ids::{EpId, FileId, Sequence, TaskId, WakeupId};
+use super::limits::{Exceeded, Limits, bump};
+use super::ready::Batch;
+
+/// A wait that has not ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OpenWait {
+    /// The eventpoll, when it is known and followed.
+    pub ep: Option<EpId>,
+    /// Its descriptor.
+    pub epfd: i32,
+    /// When it began.
+    pub since_ns: u64,
+    /// Nanoseconds, -1 without end.
+    pub timeout_ns: i64,
+    /// Room in the caller's array, events.
+    pub maxevents: i32,
+}
+
+/// The last time a task was woken, until it is known what came of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Held {
+    /// The source wakeup, when there is one.
+    pub(crate) wakeup: Option<WakeupId>,
+    /// The source.
+    pub(crate) file: Option<FileId>,
+    /// The wait has ended with events.
+    pub(crate) returned: bool,
+    /// The task has scanned the ready list since.
+    pub(crate) scanned: bool,
+    /// The task has accepted a connection since.
+    pub(crate) useful: bool,
+}
+
+/// One life of a task.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Task {
+    /// Its identity.
+    pub id: TaskId,
+    /// Its thread group.
+    pub pid: u32,
+    /// Its number in the initial pid namespace.
+    pub tid: u32,
+    /// Its last name, as it bears it: not a string to trust. Empty when it was not told.
+    pub comm: String,
+    /// What it did.
+    pub counts: Counts,
+    /// Whether it lives.
+    pub alive: bool,
+    /// The wait it is in.
+    pub wait: Option<OpenWait>,
+    pub(crate) held: Option<Held>,
+    pub(crate) batch: Batch,
+}
+
+/// All tasks, and some that have ended.
+#[derive(Debug, Clone, Default)]
+pub struct Tasks {
+    live: HashMap<u32, TaskId>,
+    all: BTreeMap<TaskId, Task>,
+    /// One task of each process: its first thread where it is known.
+    by_pid: HashMap<u32, TaskId>,
+    retired: VecDeque<TaskId>,
+    ended: (u64, Counts),
+    sequence: Sequence,
+}
+
+impl Tasks {
+    /// The task that bears this tid now, made now if there is none; `None` beyond the limit.
+    pub(crate) fn at(&mut self, pid: u32, tid: u32, limits: &Limits, exceeded: &mut Exceeded) -> Option<TaskId> {
+        if let Some(&id) = self.live.get(&tid) {
+            return Some(id);
+        }
+        if self.live.len() >= limits.tasks {
+            bump(&mut exceeded.tasks);
+            return None;
+        }
+        let id = TaskId(self.sequence.next());
+        self.live.insert(tid, id);
+        if pid == tid || !self.by_pid.contains_key(&pid) {
+            self.by_pid.insert(pid, id);
+        }
+        let task = Task {
+            id,
+            pid,
+            tid,
+            comm: String::new(),
+            counts: Counts::default(),
+            alive: true,
+            wait: None,
+            held: None,
+            batch: Batch::default(),
+        };
+        self.all.insert(id, task);
+        Some(id)
+    }
+
+    /// Whether the tid is borne by a task of another thread group: then that one has ended unseen.
+    pub(crate) fn contradicts(&self, pid: u32, tid: u32) -> bool {
+        self.live.get(&tid).and_then(|id| self.all.get(id)).is_some_and(|task| task.pid != pid)
+    }
+
+    /// Ends a task. One that did nothing is forgotten; the caller has settled its wait and its wake.
+    pub(crate) fn end(&mut self, tid: u32, limits: &Limits, exceeded: &mut Exceeded) {
+        let Some(id) = self.live.remove(&tid) else {
+            return;
+        };
+        let Some(task) = self.all.get_mut(&id) else {
+            return;
+        };
+        task.alive = false;
+        if task.counts.is_zero() && task.pid != task.tid {
+            self.forget(id);
+            return;
+        }
+        self.retired.push_back(id);
+        if self.retired.len() > limits.retired
+            && let Some(oldest) = self.retired.pop_front().and_then(|id| self.forget(id))
+        {
+            bump(&mut exceeded.ended_tasks);
+            bump(&mut self.ended.0);
+            self.ended.1.add(&oldest.counts);
+        }
+    }
+
+    fn forget(&mut self, id: TaskId) -> Option<Task> {
+        let task = self.all.remove(&id)?;
+        if self.by_pid.get(&task.pid) == Some(&id) {
+            self.by_pid.remove(&task.pid);
+        }
+        Some(task)
+    }
+
+    /// A process by its pid: its first thread where it is known, else one of its tasks.
+    #[must_use]
+    pub fn process(&self, pid: u32) -> Option<&Task> {
+        self.by_pid.get(&pid).and_then(|id| self.all.get(id))
+    }
+
+    pub(crate) fn get_mut(&mut self, id: TaskId) -> Option<&mut Task> {
+        self.all.get_mut(&id)
+    }
+
+    /// One of them.
+    #[must_use]
+    pub fn get(&self, id: TaskId) -> Option<&Task> {
+        self.all.get(&id)
+    }
+
+    /// The task that bears this tid now.
+    #[must_use]
+    pub fn live_at(&self, tid: u32) -> Option<&Task> {
+        self.live.get(&tid).and_then(|id| self.all.get(id))
+    }
+
+    /// The tids of all that live.
+    pub(crate) fn live_tids(&self) -> Vec<u32> {
+        let mut tids: Vec<u32> = self.live.keys().copied().collect();
+        tids.sort_unstable();
+        tids
+    }
+
+    /// All of them, in the order in which they were first seen.
+    pub fn iter(&self) -> impl Iterator<Item = &Task> {
+        self.all.values()
+    }
+
+    /// Ended tasks that are no longer shown one by one: how many, and their numbers.
+    #[must_use]
+    pub const fn ended(&self) -> (u64, &Counts) {
+        (self.ended.0, &self.ended.1)
+    }
+
+    /// How many live.
+    #[must_use]
+    pub fn live_count(&self) -> usize {
+        self.live.len()
+    }
+}
+
+/// A name as the kernel keeps it: up to the first zero byte, whatever is not UTF-8 replaced.
+#[must_use]
+pub fn comm(bytes: &[u8; COMM_LEN]) -> String {
+    let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(COMM_LEN);
+    String::from_utf8_lossy(bytes.get(..end).unwrap_or_default()).into_owned()
+}

@@ -1,0 +1,6 @@
+//! What the model makes of traces whose truth is known.
+
+mod fanout;
+mod hostile;
+mod identity;
+mod membership;

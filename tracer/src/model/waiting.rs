@@ -1,0 +1,134 @@
+//! Waits from enter to exit, the scans inside them, and the accepts after them.
+
+use tracer_common::events::{Accept, DELIVERED_UNKNOWN, Returned, Scan, WaitEnter, WaitExit, scan_flags};
+
+use super::Model;
+use super::counts::EAGAIN;
+use super::fanout::Ending;
+use super::ids::FileId;
+use super::limits::{bump, note};
+use super::task::OpenWait;
+
+impl Model {
+    pub(super) fn on_wait_enter(&mut self, enter: &WaitEnter) {
+        let Some(task) = self.task_of(&enter.header) else {
+            return;
+        };
+        let ep = self.eventpolls.at(enter.ep, &self.limits, &mut self.exceeded);
+        if let Some(ep) = ep {
+            self.eventpolls.name(ep, enter.header.tgid, enter.epfd);
+            note(&mut self.waiters, (ep, task), self.limits.pairs, &mut self.exceeded.pairs);
+        }
+        self.let_go(task, Ending::Over);
+        self.settle(task);
+        if let Some(task) = self.tasks.get_mut(task) {
+            task.wait = Some(OpenWait {
+                ep,
+                epfd: enter.epfd,
+                since_ns: enter.header.ts_ns,
+                timeout_ns: enter.timeout_ns,
+                maxevents: enter.maxevents,
+            });
+        }
+    }
+
+    pub(super) fn on_wait_exit(&mut self, exit: &WaitExit) {
+        self.totals.wait_exit(exit.ret);
+        let Some(id) = self.task_of(&exit.header) else {
+            return;
+        };
+        self.count(id, |counts| counts.wait_exit(exit.ret));
+        if let Some(ep) = self.eventpolls.at(exit.ep, &self.limits, &mut self.exceeded) {
+            self.eventpolls.name(ep, exit.header.tgid, exit.epfd);
+            note(&mut self.waiters, (ep, id), self.limits.pairs, &mut self.exceeded.pairs);
+        }
+        if exit.ret > 0 {
+            self.wake_returned(id);
+        } else {
+            self.let_go(id, Ending::Over);
+        }
+        let Some(task) = self.tasks.get_mut(id) else {
+            return;
+        };
+        let wait = task.wait.take();
+        let returned = u32::try_from(exit.ret).unwrap_or(0);
+        let batch = &mut task.batch;
+        batch.left_over &= exit.ret != 0;
+        // What the hook cannot know: a full array means that the scan may have ended early.
+        batch.left_over |= exit.ret > 0 && wait.is_some_and(|wait| wait.maxevents == exit.ret);
+        batch.truncated = exit.captured < returned;
+        batch.expected = exit.captured.min(returned);
+        if batch.expected == 0 {
+            self.settle(id);
+        }
+    }
+
+    pub(super) fn on_returned(&mut self, returned: &Returned) {
+        let Some(task) = self.task_of(&returned.header) else {
+            return;
+        };
+        if let Some(ep) = self.eventpolls.live_at(returned.ep).map(|ep| ep.id) {
+            self.deliver(task, ep, returned);
+        }
+        let Some(batch) = self.tasks.get_mut(task).map(|task| &mut task.batch) else {
+            return;
+        };
+        batch.expected = batch.expected.saturating_sub(1);
+        if batch.expected == 0 {
+            self.settle(task);
+        }
+    }
+
+    pub(super) fn on_scan(&mut self, scan: &Scan) {
+        bump(&mut self.scans);
+        let Some(id) = self.task_of(&scan.header) else {
+            return;
+        };
+        // DELIVERED_UNKNOWN is negative, too: then the end of the wait decides.
+        if scan.delivered <= 0
+            && let Some(held) = self.tasks.get_mut(id).and_then(|task| task.held.as_mut())
+        {
+            held.scanned = true;
+        }
+        let in_wait = scan.flags & scan_flags::IN_WAIT != 0 || scan.delivered > 0;
+        let Some(ep) = self.eventpolls.at(scan.ep, &self.limits, &mut self.exceeded).filter(|_| in_wait) else {
+            return;
+        };
+        // A scan before, in the same wait, did not make it return: it delivered nothing.
+        self.settle(id);
+        self.take_ready(id, ep, scan);
+        if scan.delivered <= 0 && scan.delivered != DELIVERED_UNKNOWN {
+            self.settle(id);
+        }
+    }
+
+    pub(super) fn on_accept(&mut self, accept: &Accept) {
+        self.totals.accept(accept.ret);
+        let Some(task) = self.task_of(&accept.header) else {
+            return;
+        };
+        self.count(task, |counts| counts.accept(accept.ret));
+        let found = accept.ret >= 0;
+        if !found && accept.ret != EAGAIN {
+            return;
+        }
+        let mut file = None;
+        if accept.file != 0 {
+            let id = self.files.at(accept.file, &self.limits, &mut self.exceeded);
+            if let Some(known) = self.files.get_mut(id) {
+                known.listening = true;
+            }
+            file = Some(id).filter(|id| *id != FileId(0));
+        }
+        if found {
+            let source = self.wake_gained(task, file);
+            file = file.or(source);
+        }
+        let Some(file) = file else { return };
+        let stats = self.files.stats(file);
+        bump(if found { &mut stats.accepts } else { &mut stats.accept_eagain });
+        self.share(Some(file), task, |share| {
+            bump(if found { &mut share.accepts } else { &mut share.accept_eagain });
+        });
+    }
+}

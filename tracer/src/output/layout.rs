@@ -1,0 +1,306 @@
+//! What text and Markdown have in common: the lines of a report before they are dressed.
+
+use std::fmt::Write as _;
+
+use crate::analysis::{Comparison, HerdRow, Report, Side, Spread};
+
+/// The most rows of a table; JSON has them all.
+pub(super) const MAX_ROWS: usize = 24;
+
+/// The most values of a distribution that are written out.
+const MAX_VALUES: usize = 8;
+
+/// A table: headings, rows, and how many rows were left out.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Grid {
+    pub(super) head: Vec<&'static str>,
+    pub(super) rows: Vec<Vec<String>>,
+    pub(super) more: usize,
+}
+
+impl Grid {
+    fn new<T>(head: &[&'static str], rows: &[T], row: impl Fn(&T) -> Vec<String>) -> Self {
+        Self {
+            head: head.to_vec(),
+            rows: rows.iter().take(MAX_ROWS).map(row).collect(),
+            more: rows.len().saturating_sub(MAX_ROWS),
+        }
+    }
+}
+
+/// What is missing, in sentences; empty when nothing is.
+pub(super) fn alarms(report: &Report) -> Vec<String> {
+    let mut lines = Vec::new();
+    for row in &report.lost.by {
+        let hook = row.hook.unwrap_or("an unknown hook");
+        let cpu = row.cpu.map_or_else(|| "an unknown CPU".to_owned(), |cpu| format!("CPU {cpu}"));
+        let what = if row.loses_events { "LOST" } else { "not in full" };
+        lines.push(format!("{what}: {} from {hook} on {cpu} ({})", count(row.count, "event"), row.reason));
+    }
+    if lines.len() > MAX_ROWS {
+        let more = lines.len() - MAX_ROWS;
+        lines.truncate(MAX_ROWS);
+        lines.push(format!("LOST: {more} more places, {} in all", count(report.lost.total, "event")));
+    }
+    if report.exceeded.touches_numbers() {
+        lines.push(format!("NOT FOLLOWED, numbers may be too small: {}", exceeded(report)));
+    }
+    lines
+}
+
+fn exceeded(report: &Report) -> String {
+    let e = &report.exceeded;
+    let parts = [
+        (e.eventpolls, "eventpolls"),
+        (e.items, "items"),
+        (e.files, "files"),
+        (e.tasks, "tasks"),
+        (e.wakeups, "wakeups"),
+        (e.pairs, "pairs"),
+        (e.cpus, "callbacks on further CPUs"),
+        (e.walk_entries, "wait queue entries"),
+    ];
+    let parts = parts.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}"));
+    parts.collect::<Vec<_>>().join(", ")
+}
+
+/// Name and value of the facts that head a report.
+pub(super) fn facts(report: &Report) -> Vec<(&'static str, String)> {
+    let hooks = report.hooks.iter().filter(|hook| !hook.backend.is_empty()).count();
+    let mut facts = vec![
+        ("kernel", format!("{} {}", report.kernel, report.machine)),
+        ("target", report.target.clone()),
+        ("hooks", format!("{hooks} of {} attached, backend {}", report.hooks.len(), report.backend)),
+        ("started", report.started.clone()),
+        ("duration", seconds(report.duration_ns)),
+        ("events", report.events.to_string()),
+    ];
+    facts.retain(|(_, value)| !value.trim().is_empty());
+    facts
+}
+
+/// Sentences on what cannot be seen or excluded, and on hooks that are not attached.
+pub(super) fn remarks(report: &Report) -> Vec<String> {
+    let missing = report.hooks.iter().filter(|hook| hook.backend.is_empty() && !hook.missing.is_empty());
+    let missing = missing.map(|hook| format!("Hook {} is not attached: {}", hook.hook, hook.missing));
+    report.limits.iter().cloned().chain(missing).take(MAX_ROWS).collect()
+}
+
+/// Who waits where.
+pub(super) fn herd_size(row: &HerdRow) -> String {
+    let mut size = format!(
+        "{}, {}, {}, {}, {} accepted, {} EAGAIN",
+        count_of(row.sockets, "socket"),
+        count_of(row.workers, "worker"),
+        count_of(row.eventpolls, "eventpoll"),
+        count(row.wakeups, "source wakeup"),
+        row.accepts,
+        row.accept_eagain,
+    );
+    let further = [
+        (row.swallowed, "swallowed inside epoll_wait"),
+        (row.chained, "woken by the wake chain"),
+        (row.already_running, "already running"),
+        (row.unfinished, "unfinished at the end"),
+    ];
+    for (number, what) in further.into_iter().filter(|(number, _)| *number > 0) {
+        let _ = write!(size, ", {number} {what}");
+    }
+    size
+}
+
+/// The fan-out of a listening socket.
+pub(super) fn fan_out(row: &HerdRow) -> Grid {
+    let spreads = [
+        ("called", &row.called),
+        ("woken", &row.woken),
+        ("returned", &row.returned),
+        ("useful", &row.useful),
+        ("wasted", &row.wasted),
+    ];
+    Grid::new(&["per wakeup", "total", "mean", "max", "distribution"], &spreads, |(name, spread)| {
+        let mean = format!("{:.2}", spread.mean);
+        vec![(*name).to_owned(), spread.total.to_string(), mean, spread.max.to_string(), distribution(spread)]
+    })
+}
+
+/// The tasks of a listening socket.
+pub(super) fn herd_tasks(row: &HerdRow) -> Grid {
+    Grid::new(&["task", "woken", "returned", "useful", "wasted", "accepts", "EAGAIN"], &row.tasks, |task| {
+        let numbers = [task.woken, task.returned, task.useful, task.wasted, task.accepts, task.accept_eagain];
+        labelled(task_name(&task.comm, task.pid, task.tid), &numbers)
+    })
+}
+
+/// All tasks.
+pub(super) fn tasks(report: &Report) -> Grid {
+    let head = ["task", "waits", "returned", "events", "timeouts", "woken", "wasted", "swallowed", "accepts", "EAGAIN"];
+    Grid::new(&head, &report.tasks, |task| {
+        let c = &task.counts;
+        let numbers = [
+            c.waits,
+            c.waits_returned,
+            c.events,
+            c.timeouts,
+            c.woken,
+            task.wasted,
+            c.swallowed,
+            c.accepts,
+            c.accept_eagain,
+        ];
+        labelled(task_name(&task.comm, task.pid, task.tid), &numbers)
+    })
+}
+
+/// All eventpolls.
+pub(super) fn eventpolls(report: &Report) -> Grid {
+    Grid::new(&["eventpoll", "life", "items", "items ever", "tasks", "open"], &report.eventpolls, |ep| {
+        let open = if ep.alive { "yes" } else { "no" };
+        let numbers = [ep.generation, ep.items, ep.items_ever, u64::try_from(ep.tasks).unwrap_or(u64::MAX)];
+        let mut row = labelled(ep.name.clone(), &numbers);
+        row.push(open.to_owned());
+        row
+    })
+}
+
+/// All sources.
+pub(super) fn sources(report: &Report) -> Grid {
+    let head =
+        ["source", "wakeups", "called", "woken", "returned", "wasted", "linked", "already", "filtered", "disabled"];
+    Grid::new(&head, &report.sources, |source| {
+        let c = &source.callbacks;
+        let mut row = labelled(source.name.clone(), &[source.wakeups, source.called.total, source.woken.total]);
+        row.push(source.returned.total.to_string());
+        row.push(source.wasted.as_ref().map_or_else(|| "not observed".to_owned(), |wasted| wasted.total.to_string()));
+        let linked = c.linked.saturating_add(c.ovflist);
+        let already = c.already_linked.saturating_add(c.already_ovflist);
+        row.extend([linked, already, c.filtered, c.disabled].map(|number| number.to_string()));
+        row
+    })
+}
+
+/// Totals, as sentences.
+pub(super) fn totals(report: &Report) -> Vec<String> {
+    let t = &report.totals;
+    let c = &t.counts;
+    vec![
+        format!("epoll_ctl: {} ADD, {} MOD, {} DEL, {} failed", c.ctl_add, c.ctl_mod, c.ctl_del, c.ctl_failed),
+        format!(
+            "epoll_wait: {} ended, {} with {}, {} timed out, {} interrupted, {} failed, {} not ended",
+            c.waits,
+            c.waits_returned,
+            count(c.events, "event"),
+            c.timeouts,
+            c.interrupted,
+            c.wait_errors,
+            c.waits_open,
+        ),
+        format!("accept: {} accepted, {} EAGAIN, {} failed", c.accepts, c.accept_eagain, c.accept_failed),
+        format!(
+            "wakes: {}, {} tasks woken, {} wasted, {} swallowed, {} already running, {} without a source",
+            count(t.wakeups, "source wakeup"),
+            c.woken,
+            t.wasted,
+            c.swallowed,
+            c.already_running,
+            c.other_wakes,
+        ),
+        ready_list(report),
+    ]
+}
+
+fn ready_list(report: &Report) -> String {
+    let (came, went) = (&report.ready_list.came, &report.ready_list.went);
+    let list = |parts: &[(u64, &str)]| {
+        let parts: Vec<_> = parts.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")).collect();
+        if parts.is_empty() { "none".to_owned() } else { parts.join(", ") }
+    };
+    let came = list(&[
+        (came.callback, "by callback"),
+        (came.overflow, "from the overflow list"),
+        (came.ready_at_add, "ready when added"),
+        (came.ready_at_mod, "ready when modified"),
+        (came.requeue, "requeued"),
+        (came.carried_over, "carried over"),
+        (came.unknown, "unseen"),
+    ]);
+    let went = list(&[
+        (went.delivered, "delivered"),
+        (went.oneshot, "disabled by EPOLLONESHOT"),
+        (went.not_ready, "found not ready"),
+        (went.carried_over, "carried over"),
+        (went.deleted, "deleted"),
+        (went.closed, "closed"),
+        (went.unknown, "unseen"),
+        (went.still_there, "still there"),
+    ]);
+    format!("ready list: came {came}; went {went}")
+}
+
+/// Before and after, number by number.
+pub(super) fn comparison(before: &Side, after: &Side) -> Grid {
+    let numbers = |name: &str, left: (u64, f64), right: (u64, f64)| {
+        let mean = |value: f64| format!("{value:.2}");
+        vec![name.to_owned(), left.0.to_string(), mean(left.1), right.0.to_string(), mean(right.1)]
+    };
+    let plain =
+        |name: &str, left: String, right: String| vec![name.to_owned(), left, String::new(), right, String::new()];
+    Grid {
+        head: vec!["per wakeup", "before", "mean", "after", "mean"],
+        rows: vec![
+            plain("verdict", before.verdict.name().to_owned(), after.verdict.name().to_owned()),
+            plain("workers", before.workers.to_string(), after.workers.to_string()),
+            plain("wakeups", before.wakeups.to_string(), after.wakeups.to_string()),
+            numbers("called", before.called, after.called),
+            numbers("woken", before.woken, after.woken),
+            numbers("returned", before.returned, after.returned),
+            numbers("useful", before.useful, after.useful),
+            numbers("wasted", before.wasted, after.wasted),
+            plain("accepts", before.accepts.to_string(), after.accepts.to_string()),
+        ],
+        more: 0,
+    }
+}
+
+/// What the head of a comparison warns of.
+pub(super) fn comparison_alarms(comparison: &Comparison) -> Vec<String> {
+    let sides = [("before", comparison.lost_before), ("after", comparison.lost_after)];
+    let lost = sides.into_iter().filter(|(_, lost)| *lost > 0);
+    let mut lines: Vec<String> = lost.map(|(side, lost)| format!("LOST {side}: {}", count(lost, "event"))).collect();
+    if lines.is_empty() && !comparison.complete {
+        lines.push("NOT FOLLOWED: the model had no room for everything, numbers may be too small".to_owned());
+    }
+    lines
+}
+
+/// `comm/pid/tid`
+pub(super) fn task_name(comm: &str, pid: u32, tid: u32) -> String {
+    let comm = if comm.is_empty() { "?" } else { comm };
+    if pid == tid { format!("{comm}/{pid}") } else { format!("{comm}/{pid}/{tid}") }
+}
+
+/// Nanoseconds as seconds, microseconds kept.
+pub(super) fn seconds(ns: u64) -> String {
+    format!("{}.{:06} s", ns / 1_000_000_000, ns % 1_000_000_000 / 1_000)
+}
+
+fn labelled(name: String, numbers: &[u64]) -> Vec<String> {
+    std::iter::once(name).chain(numbers.iter().map(u64::to_string)).collect()
+}
+
+fn distribution(spread: &Spread) -> String {
+    let mut values: Vec<String> = spread.histogram.iter().map(|(value, times)| format!("{value}: {times}×")).collect();
+    if values.len() > MAX_VALUES {
+        values.truncate(MAX_VALUES);
+        values.push("…".to_owned());
+    }
+    values.join(", ")
+}
+
+fn count(number: u64, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+}
+
+fn count_of(number: usize, what: &str) -> String {
+    count(u64::try_from(number).unwrap_or(u64::MAX), what)
+}

@@ -1,0 +1,198 @@
+//! Events one by one, as they happen: a readable line, or a JSON object, for each.
+//!
+//! Both take the model after it has taken in the event, so that the event's own names are known.
+
+use std::fmt::Write as _;
+
+use tracer_common::events::{
+    Accept, Callback, Ctl, DELIVERED_UNKNOWN, FileInfo, Hooked, NO_EVENT, Returned, Scan, WaitEnter, WaitExit, Wake,
+    WakeCause, callback_flags, scan_flags,
+};
+
+use super::layout::task_name;
+use super::names::{ctl_op, epoll_events, result};
+use super::{lines_json, sanitize};
+use crate::analysis::eventpoll_name;
+use crate::event::{Event, Loss, MarkKind, TraceInfo};
+use crate::model::{Model, Outcome, comm};
+
+/// One readable line, without its newline: seconds since tracing began, CPU, task, and what happened.
+#[must_use]
+pub fn line(event: &Event, info: &TraceInfo, model: &Model) -> String {
+    let seconds = clock(event.ts_ns(), model.span().origin());
+    let Some(header) = event.header() else {
+        return sanitize::text(&format!("{seconds}  -  {}", what(event, info, model)));
+    };
+    let task = match event {
+        // The model has taken in that it is gone.
+        Event::TaskExit(exit) => task_name(&comm(&exit.comm), header.tgid, header.tid),
+        _ => task(model, header.tgid, header.tid),
+    };
+    sanitize::text(&format!("{seconds} [{:03}] {task}: {}", header.cpu, what(event, info, model)))
+}
+
+/// One JSON object, with its newline.
+#[must_use]
+pub fn json_line(event: &Event, info: &TraceInfo, model: &Model) -> String {
+    super::json::one_line(&lines_json::object(event, info, model))
+}
+
+/// Seconds with nine decimals since the origin, signed.
+fn clock(ts_ns: u64, origin: u64) -> String {
+    let sign = if ts_ns < origin { "-" } else { "" };
+    let ns = ts_ns.abs_diff(origin);
+    format!("{:>6}.{:09}", format!("{sign}{}", ns / 1_000_000_000), ns % 1_000_000_000)
+}
+
+fn what(event: &Event, info: &TraceInfo, model: &Model) -> String {
+    match event {
+        Event::Ctl(e) => ctl(e, model),
+        Event::Hooked(e) => hooked(e, model),
+        Event::Callback(e) => callback(e, model),
+        Event::Wake(e) => wake(e, model),
+        Event::WaitEnter(e) => wait_enter(e, model),
+        Event::WaitExit(e) => wait_exit(e, model),
+        Event::Returned(e) => returned(e),
+        Event::Scan(e) => scan(e, model),
+        Event::Accept(e) => accept(e),
+        Event::Fork(e) => format!("forks {}", task_name(&comm(&e.comm), e.child_tgid, e.child_tid)),
+        Event::TaskName(e) => format!("is named {}", comm(&e.comm)),
+        Event::TaskExit(_) => "ends".to_owned(),
+        Event::FileGone(e) => format!("closes file {:#x} for good", e.file),
+        Event::EventpollGone(e) => format!("closes eventpoll {} for good", eventpoll(model, e.ep)),
+        Event::FileInfo(e) => file_info(e, info),
+        Event::EventpollSeen(e) => format!("found open: eventpoll {}", eventpoll(model, e.ep)),
+        Event::Loss(e) => loss(e),
+        Event::Mark(mark) => match mark.what {
+            MarkKind::Started => "all probes are on".to_owned(),
+            MarkKind::Stopped => "the probes are off".to_owned(),
+        },
+    }
+}
+
+fn ctl(e: &Ctl, model: &Model) -> String {
+    let ep = eventpoll(model, e.ep);
+    let ret = result(e.ret);
+    if e.has_event == NO_EVENT {
+        return format!("epoll_ctl({ep}, {}, fd {}) = {ret}", ctl_op(e.op), e.fd);
+    }
+    let events = epoll_events(e.events);
+    format!("epoll_ctl({ep}, {}, fd {}, {events}, data {:#x}) = {ret}", ctl_op(e.op), e.fd, e.data)
+}
+
+fn hooked(e: &Hooked, model: &Model) -> String {
+    let (ep, events) = (eventpoll(model, e.ep), epoll_events(e.events));
+    format!("hooks fd {} of {ep} to wait queue {:#x}: {events}, data {:#x}", e.fd, e.whead, e.data)
+}
+
+fn callback(e: &Callback, model: &Model) -> String {
+    let key = if e.key == 0 { "anything".to_owned() } else { epoll_events(e.key) };
+    let mut line = format!(
+        "callback fd {} of {}: {} announced, {} wanted: {}",
+        e.fd,
+        eventpoll(model, e.ep),
+        key,
+        epoll_events(e.events),
+        Outcome::of(e).name(),
+    );
+    let notes = [
+        (e.parent_ts != 0, ", nested"),
+        (e.flags & callback_flags::FIRST != 0, ", first of its wait queue"),
+        (e.flags & callback_flags::SCANNING != 0, ", during a scan"),
+    ];
+    for (_, note) in notes.into_iter().filter(|(applies, _)| *applies) {
+        line.push_str(note);
+    }
+    line
+}
+
+fn wake(e: &Wake, model: &Model) -> String {
+    let task = task(model, e.woken_tgid, e.woken_tid);
+    let verb = if e.ret == 0 { "would wake (already running)" } else { "wakes" };
+    format!("{verb} {task} waiting on {}, by {}", eventpoll(model, e.ep), cause(e.cause))
+}
+
+pub(super) fn cause(cause: u32) -> &'static str {
+    match WakeCause::ALL.into_iter().find(|known| *known as u32 == cause) {
+        Some(WakeCause::Task) => "its own call",
+        Some(WakeCause::Callback) => "callback",
+        Some(WakeCause::Scan) => "the end of its scan",
+        None => "an unknown cause",
+    }
+}
+
+fn wait_enter(e: &WaitEnter, model: &Model) -> String {
+    let timeout = match u64::try_from(e.timeout_ns) {
+        Ok(ns) => format!("{}.{:03} ms", ns / 1_000_000, ns % 1_000_000 / 1_000),
+        Err(_) => "without end".to_owned(),
+    };
+    format!("epoll_wait({}, maxevents {}, {timeout})", eventpoll(model, e.ep), e.maxevents)
+}
+
+fn wait_exit(e: &WaitExit, model: &Model) -> String {
+    format!("epoll_wait({}) = {}", eventpoll(model, e.ep), result(e.ret))
+}
+
+fn returned(e: &Returned) -> String {
+    format!("  event {}: {}, data {:#x}", e.index, epoll_events(e.events), e.data)
+}
+
+fn scan(e: &Scan, model: &Model) -> String {
+    let delivered = match e.delivered {
+        DELIVERED_UNKNOWN => String::new(),
+        number if number < 0 => format!(", failed: {}", result(number)),
+        number => format!(", {number} delivered"),
+    };
+    let mut line = format!("scans the ready list of {}{delivered}", eventpoll(model, e.ep));
+    for note in scan_notes(e) {
+        line.push_str(", ");
+        line.push_str(note);
+    }
+    line
+}
+
+pub(super) fn scan_notes(e: &Scan) -> Vec<&'static str> {
+    let has = |flag: u32| e.flags & flag != 0;
+    let lists = has(scan_flags::LISTS_KNOWN);
+    let notes = [
+        (lists && has(scan_flags::REQUEUED), "some put back"),
+        (lists && has(scan_flags::LEFT_OVER), "some left over"),
+        (lists && has(scan_flags::OVERFLOW), "some came meanwhile"),
+        (!has(scan_flags::IN_WAIT), "outside a wait of it"),
+    ];
+    notes.into_iter().filter(|(applies, _)| *applies).map(|(_, note)| note).collect()
+}
+
+fn accept(e: &Accept) -> String {
+    let fd = if e.fd < 0 { "fd unknown".to_owned() } else { format!("fd {}", e.fd) };
+    format!("accept({fd}) = {}", result(e.ret))
+}
+
+fn file_info(e: &FileInfo, info: &TraceInfo) -> String {
+    let kind = info.symbols.get(&e.f_op).cloned().unwrap_or_else(|| format!("file_operations {:#x}", e.f_op));
+    let mut line = format!("file {:#x} is {kind}, inode {}", e.file, e.ino);
+    if e.family != 0 {
+        let _ = write!(line, ", family {}, ports {} and {}, state {}", e.family, e.local_port, e.remote_port, e.state);
+    }
+    line
+}
+
+fn loss(e: &Loss) -> String {
+    let hook = e.hook.map_or("an unknown hook", tracer_common::Hook::name);
+    let cpu = e.cpu.map_or_else(|| "an unknown CPU".to_owned(), |cpu| format!("CPU {cpu}"));
+    let what = if e.reason.loses_events() { "LOST" } else { "not in full" };
+    format!("{what}: {} from {hook} on {cpu} ({})", e.count, e.reason.name())
+}
+
+/// `comm/pid:epfd`, or the address.
+pub(super) fn eventpoll(model: &Model, address: u64) -> String {
+    if address == 0 {
+        return "unknown".to_owned();
+    }
+    model.eventpolls().last_at(address).map_or_else(|| format!("{address:#x}"), |ep| eventpoll_name(model, ep))
+}
+
+fn task(model: &Model, pid: u32, tid: u32) -> String {
+    let comm = model.tasks().live_at(tid).filter(|task| task.pid == pid).map_or("", |task| task.comm.as_str());
+    task_name(comm, pid, tid)
+}

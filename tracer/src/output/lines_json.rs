@@ -1,0 +1,129 @@
+//! One event as a JSON object. Addresses and data are hexadecimal strings, since JSON numbers end at 2^53.
+
+use serde_json::{Map, Value, json};
+use tracer_common::events::{
+    Callback, Ctl, DELIVERED_UNKNOWN, FileInfo, NO_EVENT, Scan, Wake, WakeCause, callback_flags,
+};
+
+use super::lines::{eventpoll, scan_notes};
+use super::names::{ctl_op, epoll_events, errno};
+use crate::analysis::SCHEMA_VERSION;
+use crate::event::{Event, MarkKind, TraceInfo};
+use crate::model::{Model, Outcome, comm};
+
+/// `{"schema_version":1,"kind":"event","event":NAME,"ts_ns":N,"cpu":N,"pid":N,"tid":N,"comm":S, ...}`
+pub(super) fn object(event: &Event, info: &TraceInfo, model: &Model) -> Value {
+    let (name, details) = details(event, info, model);
+    let mut object = Map::new();
+    object.insert("schema_version".to_owned(), json!(SCHEMA_VERSION));
+    object.insert("kind".to_owned(), json!("event"));
+    object.insert("event".to_owned(), json!(name));
+    object.insert("ts_ns".to_owned(), json!(event.ts_ns()));
+    if let Some(header) = event.header() {
+        let task = model.tasks().live_at(header.tid).filter(|task| task.pid == header.tgid);
+        object.insert("cpu".to_owned(), json!(header.cpu));
+        object.insert("pid".to_owned(), json!(header.tgid));
+        object.insert("tid".to_owned(), json!(header.tid));
+        object.insert("comm".to_owned(), json!(task.map(|task| task.comm.as_str()).filter(|comm| !comm.is_empty())));
+    }
+    if let Value::Object(details) = details {
+        object.extend(details);
+    }
+    Value::Object(object)
+}
+
+fn details(event: &Event, info: &TraceInfo, model: &Model) -> (&'static str, Value) {
+    match event {
+        Event::Ctl(e) => ("ctl", ctl(e, model)),
+        Event::Hooked(e) => (
+            "hooked",
+            json!({ "ep": hex(e.ep), "eventpoll": eventpoll(model, e.ep), "epi": hex(e.epi), "file": hex(e.file),
+                "whead": hex(e.whead), "fd": e.fd, "events": epoll_events(e.events), "data": hex(e.data) }),
+        ),
+        Event::Callback(e) => ("callback", callback(e, model)),
+        Event::Wake(e) => ("wake", wake(e, model)),
+        Event::WaitEnter(e) => (
+            "wait-enter",
+            json!({ "ep": hex(e.ep), "eventpoll": eventpoll(model, e.ep), "epfd": e.epfd, "maxevents": e.maxevents,
+                "timeout_ns": e.timeout_ns }),
+        ),
+        Event::WaitExit(e) => (
+            "wait-exit",
+            json!({ "ep": hex(e.ep), "eventpoll": eventpoll(model, e.ep), "epfd": e.epfd, "ret": e.ret,
+                "errno": errno(e.ret), "captured": e.captured }),
+        ),
+        Event::Returned(e) => (
+            "returned",
+            json!({ "ep": hex(e.ep), "eventpoll": eventpoll(model, e.ep), "index": e.index,
+                "events": epoll_events(e.events), "data": hex(e.data) }),
+        ),
+        Event::Scan(e) => ("scan", scan(e, model)),
+        Event::Accept(e) => ("accept", json!({ "file": hex(e.file), "fd": e.fd, "ret": e.ret, "errno": errno(e.ret) })),
+        Event::Fork(e) => {
+            ("fork", json!({ "child_pid": e.child_tgid, "child_tid": e.child_tid, "child_comm": comm(&e.comm) }))
+        }
+        Event::TaskName(e) => ("task-name", json!({ "comm": comm(&e.comm) })),
+        Event::TaskExit(e) => ("task-exit", json!({ "comm": comm(&e.comm) })),
+        Event::FileGone(e) => ("file-gone", json!({ "file": hex(e.file) })),
+        Event::EventpollGone(e) => ("eventpoll-gone", json!({ "ep": hex(e.ep), "eventpoll": eventpoll(model, e.ep) })),
+        Event::FileInfo(e) => ("file-info", file_info(e, info)),
+        Event::EventpollSeen(e) => (
+            "eventpoll-seen",
+            json!({ "ep": hex(e.ep), "eventpoll": eventpoll(model, e.ep), "owner_pid": e.owner_tgid, "epfd": e.epfd }),
+        ),
+        Event::Loss(e) => (
+            "loss",
+            json!({ "hook": e.hook.map(tracer_common::Hook::name), "cpu": e.cpu, "reason": e.reason.name(),
+                "count": e.count, "loses_events": e.reason.loses_events() }),
+        ),
+        Event::Mark(mark) => match mark.what {
+            MarkKind::Started => ("started", json!({})),
+            MarkKind::Stopped => ("stopped", json!({})),
+        },
+    }
+}
+
+fn ctl(e: &Ctl, model: &Model) -> Value {
+    let known = e.has_event != NO_EVENT;
+    json!({ "ep": hex(e.ep), "eventpoll": eventpoll(model, e.ep), "epfd": e.epfd, "op": ctl_op(e.op), "fd": e.fd,
+        "file": hex(e.file), "events": known.then(|| epoll_events(e.events)), "data": known.then(|| hex(e.data)),
+        "ret": e.ret, "errno": errno(e.ret) })
+}
+
+fn callback(e: &Callback, model: &Model) -> Value {
+    let has = |flag: u32| e.flags & flag != 0;
+    json!({ "ep": hex(e.ep), "eventpoll": eventpoll(model, e.ep), "epi": hex(e.epi), "file": hex(e.file),
+        "whead": hex(e.whead), "wait": hex(e.wait), "fd": e.fd, "key": epoll_events(e.key),
+        "events": epoll_events(e.events), "data": hex(e.data), "outcome": Outcome::of(e).name(),
+        "scanning": has(callback_flags::SCANNING), "exclusive": has(callback_flags::EXCLUSIVE),
+        "first": has(callback_flags::FIRST), "parent_ts_ns": (e.parent_ts != 0).then_some(e.parent_ts) })
+}
+
+fn wake(e: &Wake, model: &Model) -> Value {
+    let cause = match WakeCause::ALL.into_iter().find(|known| *known as u32 == e.cause) {
+        Some(WakeCause::Task) => "task",
+        Some(WakeCause::Callback) => "callback",
+        Some(WakeCause::Scan) => "scan",
+        None => "unknown",
+    };
+    let woken = model.tasks().live_at(e.woken_tid).filter(|task| task.pid == e.woken_tgid);
+    json!({ "ep": hex(e.ep), "eventpoll": eventpoll(model, e.ep), "cause": cause,
+        "cause_ts_ns": (e.cause_ts != 0).then_some(e.cause_ts), "woken_pid": e.woken_tgid, "woken_tid": e.woken_tid,
+        "woken_comm": woken.map(|task| task.comm.as_str()).filter(|comm| !comm.is_empty()),
+        "already_running": e.ret == 0 })
+}
+
+fn scan(e: &Scan, model: &Model) -> Value {
+    let delivered = (e.delivered != DELIVERED_UNKNOWN).then_some(e.delivered);
+    json!({ "ep": hex(e.ep), "eventpoll": eventpoll(model, e.ep), "delivered": delivered, "notes": scan_notes(e) })
+}
+
+fn file_info(e: &FileInfo, info: &TraceInfo) -> Value {
+    json!({ "file": hex(e.file), "f_op": info.symbols.get(&e.f_op).cloned().unwrap_or_else(|| hex(e.f_op)),
+        "ino": e.ino, "family": e.family, "sock_type": e.sock_type, "state": e.state, "local_port": e.local_port,
+        "remote_port": e.remote_port })
+}
+
+fn hex(number: u64) -> String {
+    format!("{number:#x}")
+}

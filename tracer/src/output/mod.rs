@@ -1,0 +1,31 @@
+//! Reports and events as people and programs read them.
+//!
+//! In: a [`Report`], a [`Comparison`], or one event with the model as it stood then. Out: text. Names that come from a traced process
+//! or from a trace file are not trusted: text and Markdown pass every string through [`sanitize`].
+
+mod errno;
+pub mod json;
+mod layout;
+pub mod lines;
+mod lines_json;
+mod markdown;
+pub mod names;
+pub mod sanitize;
+#[cfg(test)]
+mod tests;
+mod text;
+
+pub use json::Json;
+pub use markdown::Markdown;
+pub use text::Text;
+
+use crate::analysis::{Comparison, Report};
+
+/// A format that reports are printed in. Every text ends with a newline.
+pub trait Output {
+    /// Prints a report.
+    fn report(&self, report: &Report) -> String;
+
+    /// Prints a comparison.
+    fn comparison(&self, comparison: &Comparison) -> String;
+}

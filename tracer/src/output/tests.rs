@@ -1,0 +1,155 @@
+//! Snapshots of the outputs.
+
+use super::{Json, Markdown, Output, Text, lines};
+use crate::analysis::{Report, compare};
+use crate::model::Model;
+use crate::model::testing::{Item, LISTENER, LT, RING_FULL, Trace, ep, exclusive, info, lt, workers};
+
+const TEXT: Text = Text { width: 100, colour: false };
+
+fn report(trace: &Trace) -> Report {
+    Report::new(&trace.model(), &info())
+}
+
+fn every_line(trace: &Trace, line: impl Fn(&crate::event::Event, &Model) -> String) -> String {
+    let mut model = Model::new();
+    let mut text = String::new();
+    for event in &trace.events {
+        model.apply(event);
+        text.push_str(line(event, &model).trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+/// One connection that wakes one worker.
+fn one_connection() -> Trace {
+    let mut trace = Trace::new();
+    workers(&mut trace, 1, LT);
+    let item = Item::socket(1, LISTENER, LT);
+    let callback = trace.first(item);
+    trace.woken(ep(1), 101, callback);
+    trace.scan(101, ep(1), 1, 2);
+    trace.leave(101, ep(1), Ok(&[item]));
+    trace.accept(101, LISTENER, 7);
+    trace.accept(101, LISTENER, -11);
+    trace.ctl(101, 1, item, -17);
+    trace.lost(tracer_common::Hook::Wake, RING_FULL, 2);
+    trace.file_gone(LISTENER);
+    trace.eventpoll_gone(ep(1));
+    trace.exit(101, "worker-1");
+    trace.mark(crate::event::MarkKind::Stopped);
+    trace
+}
+
+#[test]
+fn text_of_the_herd() {
+    insta::assert_snapshot!(TEXT.report(&report(&lt())));
+}
+
+#[test]
+fn text_of_exclusive() {
+    insta::assert_snapshot!(TEXT.report(&report(&exclusive())));
+}
+
+#[test]
+fn text_of_the_comparison() {
+    insta::assert_snapshot!(TEXT.comparison(&compare(&report(&lt()), &report(&exclusive()))));
+}
+
+#[test]
+fn markdown_of_the_herd() {
+    insta::assert_snapshot!(Markdown.report(&report(&lt())));
+}
+
+#[test]
+fn markdown_of_exclusive() {
+    insta::assert_snapshot!(Markdown.report(&report(&exclusive())));
+}
+
+#[test]
+fn markdown_of_the_comparison() {
+    insta::assert_snapshot!(Markdown.comparison(&compare(&report(&lt()), &report(&exclusive()))));
+}
+
+#[test]
+fn json_of_the_herd() {
+    let line = Json.report(&report(&lt()));
+    assert!(line.ends_with('\n') && line.lines().count() == 1);
+    let value: serde_json::Value = serde_json::from_str(&line).unwrap();
+    insta::assert_snapshot!(serde_json::to_string_pretty(&value).unwrap());
+}
+
+#[test]
+fn json_of_exclusive() {
+    let value: serde_json::Value = serde_json::from_str(&Json.report(&report(&exclusive()))).unwrap();
+    insta::assert_snapshot!(serde_json::to_string_pretty(&value["herd"]).unwrap());
+}
+
+#[test]
+fn lines_of_one_connection() {
+    insta::assert_snapshot!(every_line(&one_connection(), |event, model| lines::line(event, &info(), model)));
+}
+
+#[test]
+fn json_lines_of_one_connection() {
+    insta::assert_snapshot!(every_line(&one_connection(), |event, model| lines::json_line(event, &info(), model)));
+}
+
+#[test]
+fn what_was_lost_stands_at_the_very_top() {
+    let report = report(&one_connection());
+    let first = |text: String| text.lines().next().unwrap_or_default().to_owned();
+    assert_eq!(first(TEXT.report(&report)), "LOST: 2 events from wake on CPU 1 (ring-full)");
+    assert_eq!(first(Markdown.report(&report)), "> **LOST: 2 events from wake on CPU 1 (ring-full)**");
+    let comparison = compare(&report, &report);
+    assert_eq!(first(TEXT.comparison(&comparison)), "LOST before: 2 events");
+    assert_eq!(first(Markdown.comparison(&comparison)), "> **LOST before: 2 events**");
+}
+
+#[test]
+fn text_keeps_to_the_width() {
+    for width in [40, 60, 80, 120] {
+        let text = Text { width, colour: false }.report(&report(&lt()));
+        let widest = text.lines().map(|line| line.chars().count()).max().unwrap();
+        assert!(widest <= usize::from(width), "{widest} > {width}\n{text}");
+    }
+}
+
+#[test]
+fn colour_codes_come_only_when_asked_for() {
+    let report = report(&lt());
+    assert!(!TEXT.report(&report).contains('\x1b'));
+    let coloured = Text { colour: true, ..TEXT }.report(&report);
+    assert!(coloured.contains("\x1b["));
+    assert_eq!(anstyle_free(&coloured), TEXT.report(&report));
+}
+
+/// Text without `ESC [ ... m`.
+fn anstyle_free(text: &str) -> String {
+    let mut plain = String::new();
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once("\x1b[") {
+        plain.push_str(before);
+        rest = after.split_once('m').unwrap().1;
+    }
+    plain + rest
+}
+
+#[test]
+fn hostile_names_reach_neither_terminal_nor_markup() {
+    let mut trace = lt();
+    trace.named(101, "\x1b]0;x\x07<b>|`");
+    trace.named(100, "<img>\u{202e}");
+    let mut info = info();
+    info.target = "-- \x1b[2J<script>alert(1)</script>".to_owned();
+    info.limits = vec!["[x](http://example.org) \u{9b}31m".to_owned()];
+    let report = Report::new(&trace.model(), &info);
+    let text = TEXT.report(&report);
+    assert!(text.chars().all(|c| c == '\n' || !c.is_control()), "{text}");
+    let markdown = Markdown.report(&report);
+    assert!(markdown.chars().all(|c| c == '\n' || !c.is_control()), "{markdown}");
+    for markup in ["<b>", "<img>", "<script>", "[x](", "://", "\u{202e}"] {
+        assert!(!markdown.contains(markup), "{markup} in {markdown}");
+    }
+}
