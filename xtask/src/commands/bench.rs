@@ -26,9 +26,10 @@ Examples:
   cargo xtask bench cost --kernel 6.12 --iterations 50000
   cargo xtask bench cost --json
 
-One iteration writes a byte into a pipe, waits for it with epoll_wait and reads it. The numbers are instructions of the
-one processor there is: those that pass while the program runs its iterations, and those with everything that the
-tracer does until it has ended (draining its buffers, writing its file). They repeat to about one percent.";
+One iteration writes a byte into a pipe, waits for it with epoll_wait and reads it. The numbers
+are instructions of the one processor there is: those that pass while the program runs its
+iterations, and those with everything that the tracer does until it has ended (draining its
+buffers, writing its file). They repeat to about one percent.";
 
 /// Emulation of one processor is slow, and strace makes it slower.
 const TIMEOUT_S: u64 = 900;

@@ -20,13 +20,13 @@ use crate::{exec, progress};
 
 const EXAMPLES: &str = "\
 Examples:
-  cargo xtask demo herd                                  four modes on this Debian's own kernel, in a virtual machine
+  cargo xtask demo herd                    four modes, on this Debian's own kernel
   cargo xtask demo herd --kernel 6.12 --backend kprobe
   cargo xtask demo herd --mode lt --mode et --workers 8 --json
-  cargo xtask demo herd --host                           without a virtual machine, where the host can be traced
+  cargo xtask demo herd --host             without a virtual machine
 
-With --json there is one object per run: {demo, mode, kernel, backend, truth, traced, lost, equal}. Exit status: 0 all
-runs are equal, 1 one is not, 2 an error.";
+With --json there is one object per run: {demo, mode, kernel, backend, truth, traced, lost,
+equal}. Exit status: 0 all runs are equal, 1 one is not, 2 an error.";
 
 /// Where `--keep` puts the traces.
 const KEEP: &str = "eptrace-demo";

@@ -16,9 +16,9 @@ Examples:
   cargo xtask ebpf            build the probes and put the object into the source tree
   cargo xtask ebpf --check    build them and compare with the committed object
 
-The toolchain is pinned, because another compiler makes other bytes. What is missing (the standard library's sources,
-bpf-linker) is fetched into the user's cache directory. Exit status: 0 done, or not comparable with the compiler that
-is here; 1 the committed object differs; 2 an error.";
+The toolchain is pinned, because another compiler makes other bytes. What is missing (the
+standard library's sources, bpf-linker) is fetched into the user's cache directory. Exit status:
+0 done, or not comparable with the compiler that is here; 1 the object differs; 2 an error.";
 
 /// Build the BPF object of eptrace, or check the committed one
 #[derive(Debug, Args)]

@@ -18,12 +18,12 @@ const EXAMPLES: &str = "\
 Examples:
   cargo xtask test                      everything
   cargo xtask test --no-vm              what needs no virtual machine
-  cargo xtask test herd                 only tests whose name contains `herd`, native ones and those in the machine
+  cargo xtask test herd                 only tests whose name contains `herd`
   cargo xtask test --kernel 7 exclusive
 
-Without a FILTER: formatting, clippy, native tests, the check of the BPF object, and the tests on real kernels. The
-last line is `N passed, N failed`, with `, N skipped` when there are any; it counts each step before the tests as one.
-Exit status: 0 nothing failed, 1 something did, 2 an error.";
+Without a FILTER: formatting, clippy, native tests, the check of the BPF object, and the tests
+on real kernels. The last line is `N passed, N failed`, with `, N skipped` when there are any;
+each step before the tests counts as one. Exit status: 0 nothing failed, 1 something did.";
 
 /// Run all checks and tests, those on real kernels included
 #[derive(Debug, Args)]

@@ -20,12 +20,13 @@ Examples:
   cargo xtask vm -- uname -a
   cargo xtask vm --kernel 6.12 -- sh -c 'ls /sys/kernel/tracing'
   cargo xtask vm --kernel 5.10 --kernel 7 --bin target/debug/prog -- prog --flag
-  cargo xtask vm --bin /usr/bin/bpftrace -- bpftrace -e 'kprobe:ep_poll_callback { @ = count(); } interval:s:1 { exit(); }'
+  cargo xtask vm --bin /usr/bin/strace -- strace -f ls
   cargo xtask vm --file ./input.bin:/work/input.bin -- cat input.bin
 
-The guest holds a static busybox (sh, cat, ls, ...), the programs given with --bin in /bin, and nothing else. The
-command runs as root in /work. A COMMAND that is a file of this machine is packed by itself. The exit status is the
-command's own; 124 when it ran out of time, 127 when it could not be started. It is 2 when the machine failed.";
+The guest holds a static busybox (sh, cat, ls, ...), the programs given with --bin in /bin, and
+nothing else. The command runs as root in /work. A COMMAND that is a file of this machine is
+packed by itself. The exit status is the command's own; 124 when it ran out of time, 127 when it
+could not be started. It is 2 when the virtual machine itself failed.";
 
 /// Options that say how the virtual machine is made, shared by all commands that boot one.
 #[derive(Debug, Clone, Args)]

@@ -15,7 +15,8 @@ pub(crate) enum Mode {
     Exclusive,
     /// EPOLLONESHOT, one epoll instance for all
     Oneshot,
-    /// `SO_REUSEPORT`, a socket per worker
+    /// A socket per worker, with the option `SO_REUSEPORT`
+    #[value(help = "SO_REUSEPORT, a socket per worker")]
     Reuseport,
 }
 

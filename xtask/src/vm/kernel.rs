@@ -130,7 +130,12 @@ fn fetch(suite: &str, line: &str) -> Result<Kernel> {
         index.package_names("linux-")?
     };
     let Some(package) = newest(&names, line) else {
-        bail!("Debian {suite} has no kernel {line}: it has {}", available(&names).join(", "));
+        let others: Vec<&str> = LINES.iter().map(|(line, _)| *line).collect();
+        bail!(
+            "Debian {suite} has no kernel {line}: give one of {}, {}",
+            others.join(", "),
+            available(&names).join(", ")
+        );
     };
     let place = cache::directory(&format!("kernels/{}", package.release), |into| {
         progress::timed(&format!("fetching the kernel {} of Debian {suite}", package.release), || {

@@ -89,7 +89,8 @@ impl Machine {
         let said = qemu.stop();
         outcome.map_err(|error| {
             let console = tail(&console);
-            anyhow!("{error:#}\n--- QEMU said ---\n{}\n--- the guest's console ended with ---\n{console}", said.trim())
+            let said = if said.trim().is_empty() { "(nothing)" } else { said.trim() };
+            anyhow!("{error:#}\n--- QEMU said ---\n{said}\n--- the guest's console ended with ---\n{console}")
         })
     }
 }
