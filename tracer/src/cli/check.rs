@@ -11,7 +11,7 @@ use super::format::print;
 use super::target::ProbeArgs;
 use crate::event::HookInfo;
 use crate::kernel::capabilities::{Fact, Lockdown, System};
-use crate::output::sanitize::sanitize;
+use crate::output::sanitize;
 use crate::probes::catalog::Need;
 use crate::probes::facts::Facts;
 use crate::probes::survey::{Survey, survey};
@@ -87,7 +87,7 @@ struct Check {
     hooks: Vec<HookLine>,
 }
 
-pub(super) fn run(args: &CheckArgs, full_log: bool) -> Result<ExitCode> {
+pub(super) fn run(args: &CheckArgs, verbose: u8) -> Result<ExitCode> {
     let system = System::read();
     let facts = Facts::gather(args.probes.btf.as_deref());
     let mut lines = lines(&system, args.probes.btf.as_ref());
@@ -96,7 +96,7 @@ pub(super) fn run(args: &CheckArgs, full_log: bool) -> Result<ExitCode> {
         Err(error) => Err(format!("{error:#}")),
         Ok(facts) => {
             let Survey { ring_buffer, loaded, outcomes } =
-                survey(facts, args.probes.backend.into(), args.probes.sizes()?, full_log);
+                survey(facts, args.probes.backend.into(), args.probes.sizes()?, verbose > 0);
             lines.push(ring_line(&ring_buffer));
             hooks.extend(outcomes.iter().map(|outcome| HookLine {
                 info: outcome.info(),
@@ -126,10 +126,14 @@ fn judge(facts: &Facts, hooks: &[HookLine]) -> Result<String, String> {
     if !fatal.is_empty() {
         return Err(format!("eptrace does not know its structures ({})", fatal.join("; ")));
     }
-    let gone = |required: bool| hooks.iter().filter(move |hook| hook.info.backend.is_empty() && hook.required == required);
+    let gone =
+        |required: bool| hooks.iter().filter(move |hook| hook.info.backend.is_empty() && hook.required == required);
     let missing: Vec<&str> = gone(true).map(|hook| hook.info.hook.as_str()).collect();
     if !missing.is_empty() {
-        return Err(format!("the hooks {} are needed and could not be attached; see above what the kernel said", missing.join(", ")));
+        return Err(format!(
+            "the hooks {} are needed and could not be attached; see above what the kernel said",
+            missing.join(", ")
+        ));
     }
     let lost: Vec<&str> = gone(false).map(|hook| hook.info.hook.as_str()).collect();
     if lost.is_empty() {
@@ -168,15 +172,63 @@ fn lines(system: &System, btf: Option<&PathBuf>) -> Vec<Line> {
         known("kernel", shown(&system.release)),
         known("machine", shown(&system.machine)),
         known("CPUs", shown(&cpus)),
-        line("privileges", &may, ("may load probes", "may not load probes"), Standing::Bad, "run as root, or with CAP_BPF and CAP_PERFMON"),
-        line("pid namespace", &system.initial_pid_namespace, ("the kernel's own", "a container's"), Standing::Bad, "run on the host: processes have other numbers here"),
-        line("BTF", &btf_there, ("there", "missing"), Standing::Bad, "use a kernel with CONFIG_DEBUG_INFO_BTF, or give --btf FILE"),
-        line("lockdown", &readable, (&shown(&system.lockdown), "confidentiality"), Standing::Bad, "boot without lockdown=confidentiality: it forbids reading kernel memory"),
-        line("kprobes", &kprobes, ("built in", "not built in (CONFIG_KPROBES)"), Standing::Doubt, "only fentry can serve then; boot a distribution's kernel"),
-        line("kprobes armed", &system.kprobes_armed, ("yes", "no: they attach but do not fire"), Standing::Doubt, "echo 1 > /sys/kernel/debug/kprobes/enabled"),
+        line(
+            "privileges",
+            &may,
+            ("may load probes", "may not load probes"),
+            Standing::Bad,
+            "run as root, or with CAP_BPF and CAP_PERFMON",
+        ),
+        line(
+            "pid namespace",
+            &system.initial_pid_namespace,
+            ("the kernel's own", "a container's"),
+            Standing::Bad,
+            "run on the host: processes have other numbers here",
+        ),
+        line(
+            "BTF",
+            &btf_there,
+            ("there", "missing"),
+            Standing::Bad,
+            "use a kernel with CONFIG_DEBUG_INFO_BTF, or give --btf FILE",
+        ),
+        line(
+            "lockdown",
+            &readable,
+            (&shown(&system.lockdown), "confidentiality"),
+            Standing::Bad,
+            "boot without lockdown=confidentiality: it forbids reading kernel memory",
+        ),
+        line(
+            "kprobes",
+            &kprobes,
+            ("built in", "not built in (CONFIG_KPROBES)"),
+            Standing::Doubt,
+            "only fentry can serve then; boot a distribution's kernel",
+        ),
+        line(
+            "kprobes armed",
+            &system.kprobes_armed,
+            ("yes", "no: they attach but do not fire"),
+            Standing::Doubt,
+            "echo 1 > /sys/kernel/debug/kprobes/enabled",
+        ),
         line("ftrace", &system.ftrace_enabled, ("on", "off"), Standing::Bad, "sysctl kernel.ftrace_enabled=1"),
-        line("BPF compiler", &system.bpf_jit, ("on", "off"), Standing::Doubt, "sysctl net.core.bpf_jit_enable=1: fentry needs it"),
-        line("spinlocks", &not_realtime, ("not preemptible", "preemptible (PREEMPT_RT)"), Standing::Doubt, "which callback woke a task is a guess on this kernel"),
+        line(
+            "BPF compiler",
+            &system.bpf_jit,
+            ("on", "off"),
+            Standing::Doubt,
+            "sysctl net.core.bpf_jit_enable=1: fentry needs it",
+        ),
+        line(
+            "spinlocks",
+            &not_realtime,
+            ("not preemptible", "preemptible (PREEMPT_RT)"),
+            Standing::Doubt,
+            "which callback woke a task is a guess on this kernel",
+        ),
     ]
 }
 
@@ -186,13 +238,18 @@ fn ring_line(ring: &Result<bool, String>) -> Line {
         Ok(false) => ("not supported".to_owned(), Standing::Bad),
         Err(why) => (format!("unknown: {why}"), Standing::Doubt),
     };
-    Line { name: "ring buffer", value, standing, advice: if standing == Standing::Bad { "Linux 5.8 is the first to have it" } else { "" } }
+    Line {
+        name: "ring buffer",
+        value,
+        standing,
+        advice: if standing == Standing::Bad { "Linux 5.8 is the first to have it" } else { "" },
+    }
 }
 
 fn text(check: &Check) -> String {
     let mut out = String::new();
     for line in &check.facts {
-        out.push_str(&format!("{:<4}{:<16}{}\n", line.standing.mark(), line.name, sanitize(&line.value)));
+        out.push_str(&format!("{:<4}{:<16}{}\n", line.standing.mark(), line.name, sanitize::text(&line.value)));
         if !line.advice.is_empty() {
             out.push_str(&format!("{:20}→ {}\n", "", line.advice));
         }
@@ -214,12 +271,12 @@ fn text(check: &Check) -> String {
         out.push_str(&format!("{:<4}{:<16}{}\n", standing.mark(), hook.info.hook, how));
         if standing != Standing::Good {
             for why in &hook.refused {
-                out.push_str(&format!("{:20}{}\n", "", sanitize(why)));
+                out.push_str(&format!("{:20}{}\n", "", sanitize::text(why)));
             }
             let lost = hook.info.missing.split(" (").next().unwrap_or_default();
             out.push_str(&format!("{:20}→ {lost}\n", ""));
         }
     }
-    out.push_str(&format!("\n{}\n", sanitize(&check.sentence)));
+    out.push_str(&format!("\n{}\n", sanitize::text(&check.sentence)));
     out
 }

@@ -31,7 +31,7 @@ pub(super) trait Sink {
 ///
 /// # Errors
 /// What the target, the kernel or the sink refused. After an error of the sink the probes are off and the command is stopped.
-pub(super) fn follow(args: &TargetArgs, output: Output, full_log: bool, sink: &mut impl Sink) -> Result<()> {
+pub(super) fn follow(args: &TargetArgs, output: Output, verbose: u8, sink: &mut impl Sink) -> Result<()> {
     super::privilege::demand()?;
     let mut targets = args.pids.iter().map(|pid| Target::open(*pid)).collect::<Result<Vec<_>>>()?;
     let held = if args.command.is_empty() { None } else { Some(Held::fork(&args.command, output)?) };
@@ -39,7 +39,7 @@ pub(super) fn follow(args: &TargetArgs, output: Output, full_log: bool, sink: &m
         targets.push(Target::child(held.pid)?);
     }
     let pids = targets.iter().map(|target| target.pid).collect();
-    let options = args.options(pids, full_log)?;
+    let options = args.options(pids, verbose)?;
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the runtime")?;
     runtime.block_on(async {

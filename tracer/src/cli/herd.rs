@@ -62,9 +62,9 @@ impl Sink for Watching {
     }
 }
 
-pub(super) fn run(args: &HerdArgs, full_log: bool) -> Result<ExitCode> {
+pub(super) fn run(args: &HerdArgs, verbose: u8) -> Result<ExitCode> {
     let mut watching = Watching::default();
-    follow(&args.target, Output::Stderr, full_log, &mut watching)?;
+    follow(&args.target, Output::Stderr, verbose, &mut watching)?;
     watching.model.finish();
     let report = Report::new(&watching.model, &watching.info);
     print(&args.format.output().report(&report))?;

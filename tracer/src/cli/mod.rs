@@ -1,8 +1,13 @@
 //! The command line: what was typed, validated, and run.
 
+mod check;
 mod follow;
+mod format;
 mod held;
+mod herd;
 mod privilege;
+mod record;
+mod report;
 mod target;
 mod trace;
 
@@ -10,11 +15,26 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// Shows what epoll really does inside a live Linux kernel.
+use crate::output::sanitize;
+
+/// Shows what epoll really does inside a live Linux kernel: ready lists, wakeups and their fan-out.
 #[derive(Debug, Parser)]
-#[command(name = "eptrace", version, max_term_width = 110)]
+#[command(
+    name = "eptrace",
+    version,
+    max_term_width = 110,
+    after_help = "\
+Examples:
+  eptrace check                                  can this kernel be traced, hook by hook
+  eptrace herd -p 1234 --duration 10             is there a thundering herd
+  eptrace trace -- ./server                      every event as it happens
+  eptrace record -o run.eptrace -p 1234          into a file, for later
+  eptrace compare before.eptrace after.eptrace   did the fix work
+
+Exit codes: 0 done, 1 a finding (--fail-on-herd), 2 an error, 3 this kernel cannot be traced."
+)]
 struct Cli {
-    /// Say more: the whole log of a verifier that refuses a probe
+    /// Say more: the whole log of a verifier that refuses a probe (-v), what the probes log (-vv)
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     verbose: u8,
     #[command(subcommand)]
@@ -23,8 +43,18 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Can this kernel be traced? Tries every hook, and says what is missing and what to do
+    Check(check::CheckArgs),
     /// Print every event as it happens, one line each
     Trace(trace::TraceArgs),
+    /// Write events to a trace file
+    Record(record::RecordArgs),
+    /// Report on a trace file; needs no privilege
+    Report(report::ReportArgs),
+    /// Is there a thundering herd? The fan-out of every shared listening socket, and a verdict
+    Herd(herd::HerdArgs),
+    /// Put two recordings side by side: before a change, and after
+    Compare(report::CompareArgs),
 }
 
 /// Runs the program and says how it went: 0 done, 1 a finding over a `--fail-on` option, 2 an error, 3 this kernel cannot be
@@ -32,16 +62,19 @@ enum Command {
 #[must_use]
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    let full_log = cli.verbose > 0;
+    let done = |()| ExitCode::SUCCESS;
     let result = match &cli.command {
-        Command::Trace(args) => trace::run(args, full_log).map(|()| ExitCode::SUCCESS),
+        Command::Check(args) => check::run(args, cli.verbose),
+        Command::Trace(args) => trace::run(args, cli.verbose).map(done),
+        Command::Record(args) => record::run(args, cli.verbose).map(done),
+        Command::Report(args) => report::run(args).map(done),
+        Command::Herd(args) => herd::run(args, cli.verbose),
+        Command::Compare(args) => report::run_compare(args).map(done),
     };
-    match result {
-        Ok(code) => code,
-        Err(error) => fail(&error),
-    }
+    result.unwrap_or_else(|error| fail(&error))
 }
 
+/// One sentence on standard error, and the exit code. Whoever reads our output may stop reading: that is no error.
 fn fail(error: &anyhow::Error) -> ExitCode {
     let broken_pipe = error
         .chain()
@@ -50,10 +83,9 @@ fn fail(error: &anyhow::Error) -> ExitCode {
     if broken_pipe {
         return ExitCode::SUCCESS;
     }
-    eprintln!("eptrace: {error:#}");
-    if error.downcast_ref::<crate::source::live::Untraceable>().is_some() {
-        ExitCode::from(3)
-    } else {
-        ExitCode::from(2)
+    for line in format!("eptrace: {error:#}").lines() {
+        eprintln!("{}", sanitize::text(line));
     }
+    let untraceable = error.downcast_ref::<crate::source::live::Untraceable>().is_some();
+    ExitCode::from(if untraceable { 3 } else { 2 })
 }

@@ -63,14 +63,15 @@ impl Sink for Recording {
     }
 }
 
-pub(super) fn run(args: &RecordArgs, full_log: bool) -> Result<()> {
+pub(super) fn run(args: &RecordArgs, verbose: u8) -> Result<()> {
     let target = Target::open(&args.output)?;
-    let mut recording =
-        Recording { target: Some(target), writer: None, flushed: std::time::Instant::now(), lost: 0 };
-    let followed = follow(&args.target, Output::Inherit, full_log, &mut recording);
+    let mut recording = Recording { target: Some(target), writer: None, flushed: std::time::Instant::now(), lost: 0 };
+    let followed = follow(&args.target, Output::Inherit, verbose, &mut recording);
     let Some(writer) = recording.writer else { return followed };
-    let totals = writer.finish()?;
+    let finished = writer.finish();
+    // What ended the trace says more than what then became of the file.
     followed?;
+    let totals = finished?;
     eprintln!("eptrace: {} rows, {} bytes in {}", totals.rows, totals.bytes, args.output.display());
     if recording.lost > 0 {
         eprintln!("eptrace: {} events were LOST; the report says where. A larger --buffer helps.", recording.lost);

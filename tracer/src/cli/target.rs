@@ -87,7 +87,7 @@ impl TargetArgs {
     }
 
     /// The options of the live source, for these thread groups.
-    pub(super) fn options(&self, pids: Vec<u32>, full_log: bool) -> Result<Options> {
+    pub(super) fn options(&self, pids: Vec<u32>, verbose: u8) -> Result<Options> {
         Ok(Options {
             pids,
             target: self.words(),
@@ -96,7 +96,8 @@ impl TargetArgs {
             preference: self.probes.backend.into(),
             sizes: self.probes.sizes()?,
             btf: self.probes.btf.clone(),
-            full_log,
+            full_log: verbose > 0,
+            probe_log: verbose > 1,
         })
     }
 }

@@ -9,9 +9,18 @@ use super::follow::{Sink, follow};
 use super::held::Output;
 use super::target::TargetArgs;
 use crate::event::{Event, TraceInfo};
+use crate::model::Model;
+use crate::output::{lines, sanitize};
 
 /// Arguments of `eptrace trace`.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  eptrace trace -p 1234
+  eptrace trace --json -- ./server | jq 'select(.kind == \"wake\")'
+  eptrace trace                                  every process, until Ctrl-C
+
+The command's own standard output goes to standard error, so that standard output carries the events alone.")]
 pub(super) struct TraceArgs {
     /// One JSON object per line
     #[arg(long)]
@@ -24,24 +33,38 @@ struct Lines<W: Write> {
     out: W,
     json: bool,
     info: TraceInfo,
+    model: Model,
 }
 
 impl<W: Write> Sink for Lines<W> {
     fn start(&mut self, info: &TraceInfo) -> Result<()> {
         self.info = info.clone();
+        for limit in &info.limits {
+            eprintln!("eptrace: note: {}", sanitize::text(limit));
+        }
         Ok(())
     }
 
     fn take(&mut self, events: &[Event]) -> Result<()> {
         for event in events {
-            writeln!(self.out, "{event:?}")?;
+            self.model.apply(event);
+            let line = if self.json {
+                lines::json_line(event, &self.info, &self.model)
+            } else {
+                lines::line(event, &self.info, &self.model)
+            };
+            writeln!(self.out, "{}", line.trim_end())?;
         }
         Ok(self.out.flush()?)
     }
 }
 
-pub(super) fn run(args: &TraceArgs, full_log: bool) -> Result<()> {
-    let mut lines =
-        Lines { out: std::io::BufWriter::new(std::io::stdout().lock()), json: args.json, info: TraceInfo::default() };
-    follow(&args.target, Output::Stderr, full_log, &mut lines)
+pub(super) fn run(args: &TraceArgs, verbose: u8) -> Result<()> {
+    let mut lines = Lines {
+        out: std::io::BufWriter::new(std::io::stdout().lock()),
+        json: args.json,
+        info: TraceInfo::default(),
+        model: Model::new(),
+    };
+    follow(&args.target, Output::Stderr, verbose, &mut lines)
 }

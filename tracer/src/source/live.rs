@@ -14,7 +14,7 @@ use aya::{Btf, Ebpf, Endianness};
 use tokio::io::unix::AsyncFd;
 use tracer_common::{EVENTS_MAP, Hook, LOSS_SLOTS, Miss};
 
-use super::EventSource;
+use super::{EventSource, probe_log};
 use crate::decode::{DecodeError, Sequencer, decode};
 use crate::event::{Event, Loss, LossReason, Mark, MarkKind, TraceInfo};
 use crate::kernel::capabilities::System;
@@ -50,6 +50,8 @@ pub struct Options {
     pub btf: Option<PathBuf>,
     /// The whole log of a verifier that refuses.
     pub full_log: bool,
+    /// What the probes log, on standard error; only an object built with the feature `log` says something.
+    pub probe_log: bool,
 }
 
 /// This kernel cannot be traced: the hooks that are needed and did not attach.
@@ -108,6 +110,9 @@ impl Live {
         let outcomes =
             attach(&mut ebpf, plan(&facts.names, options.preference, options.running), Some(&btf), options.full_log);
         demand(&outcomes)?;
+        if options.probe_log {
+            probe_log::show(&mut ebpf)?;
+        }
         let misses = Misses::open(&ebpf, &outcomes, facts.missed_offset);
         let info = describe(options, &facts, &outcomes);
         let ring = ebpf.take_map(EVENTS_MAP).context("the object has no ring buffer")?;

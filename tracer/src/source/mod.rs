@@ -2,6 +2,7 @@
 
 pub mod file;
 pub mod live;
+mod probe_log;
 
 use crate::event::{Event, TraceInfo};
 
