@@ -12,6 +12,7 @@ use super::target::ProbeArgs;
 use crate::event::HookInfo;
 use crate::kernel::capabilities::{Fact, Lockdown, System};
 use crate::output::sanitize;
+use crate::probes::attach::NO_KPROBES;
 use crate::probes::catalog::Need;
 use crate::probes::facts::Facts;
 use crate::probes::survey::{Survey, survey};
@@ -71,6 +72,8 @@ struct HookLine {
     #[serde(flatten)]
     info: HookInfo,
     required: bool,
+    /// What is lost without it.
+    lost: &'static str,
     /// What was tried and refused before.
     refused: Vec<String>,
 }
@@ -101,6 +104,10 @@ pub(super) fn run(args: &CheckArgs, verbose: u8) -> Result<ExitCode> {
             hooks.extend(outcomes.iter().map(|outcome| HookLine {
                 info: outcome.info(),
                 required: outcome.need == Need::Required,
+                lost: match outcome.need {
+                    Need::Required => "nothing can be traced without it",
+                    Need::Optional(lost) => lost,
+                },
                 refused: outcome.refused.clone(),
             }));
             loaded.and_then(|()| judge(facts, &hooks))
@@ -126,21 +133,38 @@ fn judge(facts: &Facts, hooks: &[HookLine]) -> Result<String, String> {
     if !fatal.is_empty() {
         return Err(format!("eptrace does not know its structures ({})", fatal.join("; ")));
     }
-    let gone =
-        |required: bool| hooks.iter().filter(move |hook| hook.info.backend.is_empty() && hook.required == required);
-    let missing: Vec<&str> = gone(true).map(|hook| hook.info.hook.as_str()).collect();
-    if !missing.is_empty() {
-        return Err(format!(
-            "the hooks {} are needed and could not be attached; see above what the kernel said",
-            missing.join(", ")
-        ));
+    let gone = |required: bool| {
+        let gone = hooks.iter().filter(|hook| hook.info.backend.is_empty() && hook.required == required);
+        gone.map(|hook| hook.info.hook.as_str()).collect::<Vec<_>>()
+    };
+    let needed = gone(true);
+    if !needed.is_empty() {
+        return Err(format!("{}the hooks {} are needed and could not be attached", causes(hooks), needed.join(", ")));
     }
-    let lost: Vec<&str> = gone(false).map(|hook| hook.info.hook.as_str()).collect();
+    let lost = gone(false);
     if lost.is_empty() {
         Ok("This kernel can be traced: every hook was attached and let go again.".to_owned())
     } else {
         Ok(format!("This kernel can be traced, but not wholly seen: without {}.", lost.join(", ")))
     }
+}
+
+/// What stands behind many refusals at once.
+fn causes(hooks: &[HookLine]) -> String {
+    let refused = |how: &[&str], why: &str| {
+        hooks
+            .iter()
+            .flat_map(|hook| &hook.refused)
+            .any(|text| how.iter().any(|how| text.starts_with(how)) && text.contains(why))
+    };
+    let mut causes = String::new();
+    if refused(&["kprobe ", "kretprobe "], NO_KPROBES) {
+        causes.push_str("it has no kprobes; ");
+    }
+    if refused(&["fentry ", "fexit "], "Operation not permitted") {
+        causes.push_str("it refuses BPF programs of type TRACING (fentry, fexit) with EPERM; ");
+    }
+    causes
 }
 
 fn shown<T: ToString>(fact: &Fact<T>) -> String {
@@ -273,8 +297,7 @@ fn text(check: &Check) -> String {
             for why in &hook.refused {
                 out.push_str(&format!("{:20}{}\n", "", sanitize::text(why)));
             }
-            let lost = hook.info.missing.split(" (").next().unwrap_or_default();
-            out.push_str(&format!("{:20}→ {lost}\n", ""));
+            out.push_str(&format!("{:20}→ {}\n", "", hook.lost));
         }
     }
     out.push_str(&format!("\n{}\n", sanitize::text(&check.sentence)));

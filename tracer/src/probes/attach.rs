@@ -12,6 +12,9 @@ use super::catalog::{Attach, Backend, Need, Program, Variant};
 use super::plan::HookPlan;
 use crate::event::HookInfo;
 
+/// What [`Outcome::refused`] says of a kernel that was built without kprobes.
+pub const NO_KPROBES: &str = "the kernel has no kprobes";
+
 /// Lines of a verifier's log that an error shows; `-v` shows all.
 const LOG_LINES: usize = 40;
 
@@ -125,6 +128,7 @@ fn attach_hook(ebpf: &mut Ebpf, plan: HookPlan, btf: Option<&Btf>, full_log: boo
                 outcome.targets = targets;
                 break;
             }
+            Err(why) if outcome.refused.contains(&why) => {}
             Err(why) => outcome.refused.push(why),
         }
     }
@@ -243,6 +247,9 @@ fn explain(error: &ProgramError, full_log: bool) -> String {
         ProgramError::NotLoaded => "the kernel has no BTF".to_owned(),
         other => {
             let mut text = other.to_string();
+            if text.contains("/event_source/devices/kprobe/") {
+                return NO_KPROBES.to_owned();
+            }
             let mut source = std::error::Error::source(other);
             while let Some(cause) = source {
                 let cause_text = cause.to_string();
