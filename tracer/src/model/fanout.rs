@@ -1,11 +1,10 @@
 //! From a source's callbacks to the tasks that they wake, and what those find.
 
-use tracer_common::events::{Callback, Wake, WakeCause};
+use tracer_common::events::Callback;
 
 use super::ids::{FileId, TaskId, WakeupId};
-use super::limits::{bump, note};
+use super::limits::bump;
 use super::outcome::Outcome;
-use super::task::Held;
 use super::wakeup::Wakeup;
 use super::walk::Place;
 use super::{Model, Share};
@@ -56,53 +55,6 @@ impl Model {
         }
     }
 
-    pub(super) fn on_wake(&mut self, wake: &Wake) {
-        let Some(task) = self.task_at(wake.woken_tgid, wake.woken_tid) else {
-            return;
-        };
-        if let Some(ep) = self.eventpolls.at(wake.ep, &self.limits, &mut self.exceeded) {
-            note(&mut self.waiters, (ep, task), self.limits.pairs, &mut self.exceeded.pairs);
-        }
-        let chained = wake.cause == WakeCause::Scan as u32;
-        let root = if wake.cause == WakeCause::Callback as u32 {
-            self.walks.caused_by(wake.header.cpu, wake.cause_ts)
-        } else if chained {
-            self.tasks.live_at(wake.header.tid).and_then(|task| task.held).and_then(|held| held.wakeup)
-        } else {
-            None
-        };
-        let file = root.and_then(|root| self.wakeups.source(root));
-        let root = root.filter(|_| file.is_some());
-        if wake.ret == 0 {
-            self.count_both(task, |counts| bump(&mut counts.already_running));
-            if let Some(root) = root {
-                self.change_wakeup(root, |wakeup| bump(&mut wakeup.already_running));
-            }
-            return;
-        }
-        self.count_both(task, |counts| {
-            bump(&mut counts.woken);
-            if root.is_none() {
-                bump(&mut counts.other_wakes);
-            }
-        });
-        if let Some(root) = root {
-            self.change_wakeup(root, |wakeup| {
-                bump(&mut wakeup.woken);
-                bump(&mut wakeup.held);
-                if chained {
-                    bump(&mut wakeup.chained);
-                }
-            });
-        }
-        // Only now: the wake before may be of the same source wakeup, which must not be finished in between.
-        self.let_go(task, Ending::WokenAgain);
-        self.share(file, task, |share| bump(&mut share.woken));
-        if let Some(task) = self.tasks.get_mut(task) {
-            task.held = Some(Held { wakeup: root, file, returned: false, scanned: false, useful: false });
-        }
-    }
-
     /// A task's last wake is settled: nothing more can come of it.
     pub(super) fn let_go(&mut self, task: TaskId, ending: Ending) {
         let Some(held) = self.tasks.get_mut(task).and_then(|task| task.held.take()) else {
@@ -144,8 +96,8 @@ impl Model {
         self.share(file, task, |share| bump(&mut share.returned));
     }
 
-    /// A task accepted a connection: from this file, or from one that is not known. Says which source it was woken for.
-    pub(super) fn wake_gained(&mut self, task: TaskId, file: Option<FileId>) -> Option<FileId> {
+    /// A task accepted connections: from this file, or from one that is not known. Says which source it was woken for.
+    pub(super) fn wake_gained(&mut self, task: TaskId, file: Option<FileId>, times: u64) -> Option<FileId> {
         let held = self.tasks.get_mut(task).and_then(|task| task.held.as_mut())?;
         if !held.returned || held.file.is_none() || file.is_some_and(|file| held.file != Some(file)) {
             return None;
@@ -158,7 +110,7 @@ impl Model {
         }
         if let Some(wakeup) = wakeup {
             self.change_wakeup(wakeup, |wakeup| {
-                bump(&mut wakeup.gained);
+                wakeup.gained = wakeup.gained.saturating_add(times);
                 if first {
                     bump(&mut wakeup.useful);
                 }
@@ -180,7 +132,7 @@ impl Model {
         change(self.shares.entry(key).or_default());
     }
 
-    fn change_wakeup(&mut self, id: WakeupId, change: impl FnOnce(&mut Wakeup)) {
+    pub(super) fn change_wakeup(&mut self, id: WakeupId, change: impl FnOnce(&mut Wakeup)) {
         self.wakeups.change(id, &mut self.files, change);
     }
 }

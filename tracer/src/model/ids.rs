@@ -5,12 +5,15 @@ macro_rules! id {
         $(#[$doc])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub struct $name(pub(crate) u64);
+    };
+}
 
-        impl $name {
-            /// The least and the greatest, for ranges over pairs that begin or end with one.
-            #[allow(dead_code, reason = "not every kind of pair is searched by range")]
+macro_rules! ranged {
+    ($($name:ident),+) => {
+        $(impl $name {
+            /// The least and the greatest, for ranges over pairs that end with one.
             pub(crate) const ALL: (Self, Self) = (Self(0), Self(u64::MAX));
-        }
+        })+
     };
 }
 
@@ -34,6 +37,7 @@ id! {
     /// One source wakeup.
     WakeupId
 }
+ranged!(EpId, ItemId, TaskId);
 
 /// Hands out numbers from 1.
 #[derive(Debug, Clone, Default)]

@@ -64,7 +64,7 @@ impl Model {
         };
         self.let_go(id, Ending::Over);
         self.end_wait(id);
-        self.tasks.end(tid, &self.limits, &mut self.exceeded);
+        self.tasks.end(tid, self.span.last, &self.limits, &mut self.exceeded);
     }
 
     /// The trace ends while a task lives.

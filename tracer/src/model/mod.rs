@@ -24,6 +24,7 @@ pub(crate) mod testing;
 mod tests;
 mod waiting;
 mod wakeup;
+mod waking;
 mod walk;
 
 use std::collections::{BTreeMap, BTreeSet};

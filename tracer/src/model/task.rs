@@ -9,6 +9,9 @@ use super::ids::{EpId, FileId, Sequence, TaskId, WakeupId};
 use super::limits::{Exceeded, Limits, bump};
 use super::ready::Batch;
 
+/// How many ended tasks a late wake may still belong to.
+const RECENT: usize = 256;
+
 /// A wait that has not ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OpenWait {
@@ -31,12 +34,28 @@ pub(crate) struct Held {
     pub(crate) wakeup: Option<WakeupId>,
     /// The source.
     pub(crate) file: Option<FileId>,
+    /// When the wake was reported.
+    pub(crate) at_ns: u64,
     /// The wait has ended with events.
     pub(crate) returned: bool,
     /// The task has scanned the ready list since.
     pub(crate) scanned: bool,
     /// The task has accepted a connection since.
     pub(crate) useful: bool,
+}
+
+/// The last wait that ended. A wake is reported when the kernel's wake function returns; by then the woken task may long be on
+/// its way on another CPU, and its wait over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Ended {
+    /// When it ended.
+    pub(crate) at_ns: u64,
+    /// Whether with events.
+    pub(crate) returned: bool,
+    /// Whether a wake is known that belongs to it.
+    pub(crate) claimed: bool,
+    /// Connections accepted between it and the next wait: from which file, how many.
+    pub(crate) accepts: Option<(Option<FileId>, u64)>,
 }
 
 /// One life of a task.
@@ -57,7 +76,14 @@ pub struct Task {
     /// The wait it is in.
     pub wait: Option<OpenWait>,
     pub(crate) held: Option<Held>,
+    pub(crate) ended: Option<Ended>,
+    /// When it last scanned a ready list in its wait.
+    pub(crate) scanned_ns: u64,
+    /// Wakes by this task's scans, by time, that came before it was reported what woke itself.
+    pub(crate) orphans: VecDeque<(u64, TaskId)>,
     pub(crate) batch: Batch,
+    /// When it ended.
+    pub(crate) gone_ns: Option<u64>,
 }
 
 /// All tasks, and some that have ended.
@@ -96,7 +122,11 @@ impl Tasks {
             alive: true,
             wait: None,
             held: None,
+            ended: None,
+            scanned_ns: 0,
+            orphans: VecDeque::new(),
             batch: Batch::default(),
+            gone_ns: None,
         };
         self.all.insert(id, task);
         Some(id)
@@ -108,7 +138,7 @@ impl Tasks {
     }
 
     /// Ends a task. One that did nothing is forgotten; the caller has settled its wait and its wake.
-    pub(crate) fn end(&mut self, tid: u32, limits: &Limits, exceeded: &mut Exceeded) {
+    pub(crate) fn end(&mut self, tid: u32, at_ns: u64, limits: &Limits, exceeded: &mut Exceeded) {
         let Some(id) = self.live.remove(&tid) else {
             return;
         };
@@ -116,6 +146,7 @@ impl Tasks {
             return;
         };
         task.alive = false;
+        task.gone_ns = Some(at_ns);
         if task.counts.is_zero() && task.pid != task.tid {
             self.forget(id);
             return;
@@ -128,6 +159,13 @@ impl Tasks {
             bump(&mut self.ended.0);
             self.ended.1.add(&oldest.counts);
         }
+    }
+
+    /// A task that has ended not long ago and not before this time.
+    pub(crate) fn just_ended(&self, pid: u32, tid: u32, since_ns: u64) -> Option<TaskId> {
+        let recent = self.retired.iter().rev().take(RECENT).filter_map(|id| self.all.get(id));
+        let mut fitting = recent.filter(|task| (task.pid, task.tid) == (pid, tid));
+        fitting.next().filter(|task| task.gone_ns.is_some_and(|gone| gone >= since_ns)).map(|task| task.id)
     }
 
     fn forget(&mut self, id: TaskId) -> Option<Task> {

@@ -1,5 +1,7 @@
 //! Synthetic traces: a builder that makes the events a kernel would make.
 
+pub(crate) mod nonsense;
+
 use tracer_common::events::{
     Accept, Callback, Ctl, EventpollGone, FileGone, FileInfo, Fork, Hooked, Returned, Scan, TaskExit, TaskName,
     WaitEnter, WaitExit, Wake, WakeCause, callback_flags, scan_flags,

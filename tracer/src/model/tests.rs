@@ -3,4 +3,5 @@
 mod fanout;
 mod hostile;
 mod identity;
+mod late;
 mod membership;

@@ -5,9 +5,9 @@ use tracer_common::events::{Accept, DELIVERED_UNKNOWN, Returned, Scan, WaitEnter
 use super::Model;
 use super::counts::EAGAIN;
 use super::fanout::Ending;
-use super::ids::FileId;
+use super::ids::{FileId, TaskId};
 use super::limits::{bump, note};
-use super::task::OpenWait;
+use super::task::{Ended, OpenWait};
 
 impl Model {
     pub(super) fn on_wait_enter(&mut self, enter: &WaitEnter) {
@@ -42,6 +42,7 @@ impl Model {
             self.eventpolls.name(ep, exit.header.tgid, exit.epfd);
             note(&mut self.waiters, (ep, id), self.limits.pairs, &mut self.exceeded.pairs);
         }
+        let ended_by_wake = self.tasks.get(id).is_some_and(|task| task.held.is_some());
         if exit.ret > 0 {
             self.wake_returned(id);
         } else {
@@ -51,6 +52,8 @@ impl Model {
             return;
         };
         let wait = task.wait.take();
+        task.ended =
+            Some(Ended { at_ns: exit.header.ts_ns, returned: exit.ret > 0, claimed: ended_by_wake, accepts: None });
         let returned = u32::try_from(exit.ret).unwrap_or(0);
         let batch = &mut task.batch;
         batch.left_over &= exit.ret != 0;
@@ -85,6 +88,9 @@ impl Model {
             return;
         };
         // DELIVERED_UNKNOWN is negative, too: then the end of the wait decides.
+        if let Some(task) = self.tasks.get_mut(id) {
+            task.scanned_ns = scan.header.ts_ns;
+        }
         if scan.delivered <= 0
             && let Some(held) = self.tasks.get_mut(id).and_then(|task| task.held.as_mut())
         {
@@ -99,6 +105,17 @@ impl Model {
         self.take_ready(id, ep, scan);
         if scan.delivered <= 0 && scan.delivered != DELIVERED_UNKNOWN {
             self.settle(id);
+        }
+    }
+
+    /// Keeps in mind that a task accepted, should its wake be told only now.
+    fn note_accept(&mut self, task: TaskId, file: Option<FileId>) {
+        let Some(task) = self.tasks.get_mut(task).filter(|task| task.wait.is_none()) else { return };
+        let Some(ended) = task.ended.as_mut() else { return };
+        match &mut ended.accepts {
+            None => ended.accepts = Some((file, 1)),
+            Some((known, times)) if *known == file => bump(times),
+            Some(_) => {}
         }
     }
 
@@ -121,7 +138,8 @@ impl Model {
             file = Some(id).filter(|id| *id != FileId(0));
         }
         if found {
-            let source = self.wake_gained(task, file);
+            let source = self.wake_gained(task, file, 1);
+            self.note_accept(task, file);
             file = file.or(source);
         }
         let Some(file) = file else { return };

@@ -1,8 +1,11 @@
 //! Snapshots of the outputs.
 
+use proptest::prelude::proptest;
+
 use super::{Json, Markdown, Output, Text, lines};
 use crate::analysis::{Report, compare};
 use crate::model::Model;
+use crate::model::testing::nonsense::event;
 use crate::model::testing::{Item, LISTENER, LT, RING_FULL, Trace, ep, exclusive, info, lt, workers};
 
 const TEXT: Text = Text { width: 100, colour: false };
@@ -151,5 +154,28 @@ fn hostile_names_reach_neither_terminal_nor_markup() {
     assert!(markdown.chars().all(|c| c == '\n' || !c.is_control()), "{markdown}");
     for markup in ["<b>", "<img>", "<script>", "[x](", "://", "\u{202e}"] {
         assert!(!markdown.contains(markup), "{markup} in {markdown}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn nonsense_is_printed_without_panic_or_control_characters(events in proptest::collection::vec(event(), 0..200)) {
+        let info = crate::event::TraceInfo::default();
+        let mut model = Model::new();
+        for event in &events {
+            model.apply(event);
+            let line = lines::line(event, &info, &model);
+            assert!(!line.chars().any(char::is_control), "{line:?}");
+            assert_eq!(lines::json_line(event, &info, &model).lines().count(), 1);
+        }
+        model.finish();
+        let report = Report::new(&model, &info);
+        for row in &report.herd {
+            assert!(row.woken.total >= row.returned.total && row.returned.total >= row.useful.total, "{row:?}");
+        }
+        for text in [TEXT.report(&report), Markdown.report(&report), TEXT.comparison(&compare(&report, &report))] {
+            assert!(text.chars().all(|c| c == '\n' || !c.is_control()));
+        }
+        assert_eq!(Json.report(&report).lines().count(), 1);
     }
 }
