@@ -24,11 +24,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
 const MAY_NAME_AYA: &[&str] = &["probes/", "source/live.rs", "source/live/", "source/probe_log.rs"];
 
 /// Tests that follow a trace further than their module may: file, module, why. One that is no longer needed is a failure.
-const EXCEPTIONS: &[(&str, &str, &str)] = &[
-    ("model/tests/hostile.rs", "analysis", "what the model makes of a hostile trace must not harm what comes after it"),
-    ("model/tests/hostile.rs", "output", "the same"),
-    ("trace_file/tests/files.rs", "source", "a file is opened as the commands open it"),
-];
+const EXCEPTIONS: &[(&str, &str, &str)] =
+    &[("trace_file/tests/files.rs", "source", "a file is opened as the commands open it")];
 
 /// The modules that work on values alone: no kernel, no runtime, no files, no clock.
 const PURE: &[&str] = &["event", "decode", "model", "analysis", "output"];
