@@ -4,7 +4,9 @@ use tracer_common::Hook;
 use tracer_common::events::callback_flags;
 
 use super::{Report, Verdict, compare};
-use crate::model::testing::{Item, LISTENER, LT, PID, RING_FULL, Trace, ep, exclusive, info, lt};
+use crate::model::testing::{
+    Item, LISTENER, LT, ONESHOT, PID, RING_FULL, Trace, chain, ep, exclusive, info, lt, shared,
+};
 
 fn report(trace: &Trace) -> Report {
     Report::new(&trace.model(), &info())
@@ -30,6 +32,30 @@ fn exclusive_is_no_herd() {
     assert_eq!(report.herd[0].verdict, Verdict::NoHerd);
     assert!(report.herd[0].sentence.contains("EPOLLEXCLUSIVE"), "{}", report.herd[0].sentence);
     assert_eq!(report.herd[0].cure, "");
+}
+
+#[test]
+fn the_wake_chain_of_a_shared_eventpoll_is_named_with_its_cure() {
+    let report = report(&chain());
+    let [row] = report.herd.as_slice() else { panic!("{:?}", report.herd) };
+    assert_eq!((row.verdict, row.workers, row.eventpolls, row.chained), (Verdict::Herd, 4, 1, 3));
+    assert!(row.sentence.contains("3 of 4 wakes came by the wake chain"), "{}", row.sentence);
+    assert!(!row.sentence.contains("share one socket"), "{}", row.sentence);
+    assert!(row.cure.contains("EPOLLONESHOT"), "{}", row.cure);
+}
+
+#[test]
+fn oneshot_in_a_shared_eventpoll_is_no_herd() {
+    let mut trace = Trace::new();
+    let item = shared(&mut trace, 4, ONESHOT);
+    let ts = trace.first(item);
+    trace.woken(ep(1), 104, ts);
+    trace.scan(104, ep(1), 1, 0);
+    trace.leave(104, ep(1), Ok(&[item]));
+    trace.accept(104, LISTENER, 9);
+    let report = report(&trace);
+    assert_eq!(report.herd[0].verdict, Verdict::NoHerd);
+    assert!(report.herd[0].sentence.contains("EPOLLONESHOT"), "{}", report.herd[0].sentence);
 }
 
 /// A socket of its own for each of four workers.

@@ -334,6 +334,37 @@ pub(crate) fn lt() -> Trace {
     trace
 }
 
+/// One eventpoll, `workers` waiting tasks (tid 101...) with one item on the listening socket.
+pub(crate) fn shared(trace: &mut Trace, workers: u32, events: u32) -> Item {
+    let item = Item::socket(1, LISTENER, events);
+    trace.listens(LISTENER, 8080);
+    trace.add(PID, item);
+    for tid in 101..=PID + workers {
+        trace.enter(tid, ep(1));
+    }
+    item
+}
+
+/// Level-triggered in one shared eventpoll, four tasks, one connection: each scan wakes the next task.
+pub(crate) fn chain() -> Trace {
+    let mut trace = Trace::new();
+    let item = shared(&mut trace, 4, LT);
+    let ts = trace.first(item);
+    trace.woken(ep(1), 104, ts);
+    for tid in (101..=104).rev() {
+        if tid > 101 {
+            trace.wake(ep(1), tid - 1, WakeCause::Scan, (tid, 0), 1);
+        }
+        trace.scan(tid, ep(1), 1, scan_flags::REQUEUED);
+        trace.leave(tid, ep(1), Ok(&[item]));
+    }
+    trace.accept(104, LISTENER, 9);
+    for tid in 101..=103 {
+        trace.accept(tid, LISTENER, EAGAIN);
+    }
+    trace
+}
+
 /// `EPOLLEXCLUSIVE`, four workers, three connections: each wakes the first worker only.
 pub(crate) fn exclusive() -> Trace {
     let mut trace = Trace::new();

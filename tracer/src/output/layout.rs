@@ -163,19 +163,24 @@ pub(super) fn eventpolls(report: &Report) -> Grid {
     })
 }
 
-/// All sources.
+/// All sources: what their wakeups came to.
 pub(super) fn sources(report: &Report) -> Grid {
-    let head =
-        ["source", "wakeups", "called", "woken", "returned", "wasted", "linked", "already", "filtered", "disabled"];
+    Grid::new(&["source", "wakeups", "called", "woken", "returned", "wasted"], &report.sources, |source| {
+        let numbers = [source.wakeups, source.called.total, source.woken.total, source.returned.total];
+        let mut row = labelled(source.name.clone(), &numbers);
+        row.push(source.wasted.as_ref().map_or_else(|| "not observed".to_owned(), |wasted| wasted.total.to_string()));
+        row
+    })
+}
+
+/// All sources: what their callbacks did.
+pub(super) fn callbacks(report: &Report) -> Grid {
+    let head = ["callbacks of", "linked", "overflow", "already", "filtered", "disabled"];
     Grid::new(&head, &report.sources, |source| {
         let c = &source.callbacks;
-        let mut row = labelled(source.name.clone(), &[source.wakeups, source.called.total, source.woken.total]);
-        row.push(source.returned.total.to_string());
-        row.push(source.wasted.as_ref().map_or_else(|| "not observed".to_owned(), |wasted| wasted.total.to_string()));
-        let linked = c.linked.saturating_add(c.ovflist);
         let already = c.already_linked.saturating_add(c.already_ovflist);
-        row.extend([linked, already, c.filtered, c.disabled].map(|number| number.to_string()));
-        row
+        let numbers = [c.linked, c.ovflist, already, c.filtered, c.disabled];
+        labelled(source.name.clone(), &numbers)
     })
 }
 

@@ -32,6 +32,7 @@ impl Output for Markdown {
             ("Tasks", layout::tasks(report)),
             ("Eventpolls", layout::eventpolls(report)),
             ("Sources", layout::sources(report)),
+            ("Callbacks", layout::callbacks(report)),
         ];
         for (title, grid) in tables.iter().filter(|(_, grid)| !grid.rows.is_empty()) {
             page.heading(2, title);

@@ -12,6 +12,9 @@ use crate::analysis::{Comparison, HerdRow, Report, Verdict};
 /// The narrowest width that is respected.
 const MIN_WIDTH: u16 = 40;
 
+/// The most columns of a table that are two spaces apart.
+const WIDELY_SPACED: usize = 7;
+
 const HEADING: Style = Style::new().bold();
 const ALARM: Style = AnsiColor::Red.on_default().bold();
 const FINE: Style = AnsiColor::Green.on_default().bold();
@@ -55,6 +58,7 @@ impl Output for Text {
             ("Tasks", layout::tasks(report)),
             ("Eventpolls", layout::eventpolls(report)),
             ("Sources", layout::sources(report)),
+            ("Callbacks", layout::callbacks(report)),
         ];
         for (title, grid) in tables.iter().filter(|(_, grid)| !grid.rows.is_empty()) {
             page.section(title);
@@ -181,6 +185,8 @@ impl Page {
         for (index, column) in table.column_iter_mut().enumerate() {
             let words = index == 0 || grid.head.get(index) == Some(&"distribution");
             column.set_cell_alignment(if words { CellAlignment::Left } else { CellAlignment::Right });
+            let wide = index > 0 && (words || grid.head.len() <= WIDELY_SPACED);
+            column.set_padding((if wide { 2 } else { 1 }, 0));
         }
         for line in table.lines() {
             self.text.push_str(line.trim_end());

@@ -2,7 +2,9 @@
 
 use tracer_common::events::{WakeCause, callback_flags, scan_flags};
 
-use crate::model::testing::{EAGAIN, ET, Item, LISTENER, LT, ONESHOT, PID, Trace, ep, exclusive, lt, workers};
+use crate::model::testing::{
+    EAGAIN, ET, Item, LISTENER, LT, ONESHOT, PID, Trace, chain, ep, exclusive, lt, shared, workers,
+};
 use crate::model::{Model, SourceStats};
 
 fn listener(model: &Model) -> SourceStats {
@@ -50,35 +52,9 @@ fn exclusive_wakes_one() {
     assert_eq!(listener(&model).flags.exclusive, 4);
 }
 
-/// One eventpoll, four waiting tasks.
-fn shared(trace: &mut Trace, events: u32) -> Item {
-    let item = Item::socket(1, LISTENER, events);
-    trace.listens(LISTENER, 8080);
-    trace.add(PID, item);
-    for tid in 101..=104 {
-        trace.enter(tid, ep(1));
-    }
-    item
-}
-
 #[test]
 fn shared_level_triggered_eventpoll_wakes_by_the_chain() {
-    let mut trace = Trace::new();
-    let item = shared(&mut trace, LT);
-    let ts = trace.first(item);
-    trace.woken(ep(1), 104, ts);
-    for tid in (101..=104).rev() {
-        if tid > 101 {
-            trace.wake(ep(1), tid - 1, WakeCause::Scan, (tid, 0), 1);
-        }
-        trace.scan(tid, ep(1), 1, scan_flags::REQUEUED);
-        trace.leave(tid, ep(1), Ok(&[item]));
-    }
-    trace.accept(104, LISTENER, 9);
-    for tid in 101..=103 {
-        trace.accept(tid, LISTENER, EAGAIN);
-    }
-    let stats = listener(&trace.model());
+    let stats = listener(&chain().model());
     assert_eq!(stats.wakeups, 1);
     assert_eq!(fan_out(&stats), [1, 4, 4, 1, 3]);
     assert_eq!(stats.chained, 3);
@@ -87,7 +63,7 @@ fn shared_level_triggered_eventpoll_wakes_by_the_chain() {
 #[test]
 fn shared_edge_triggered_eventpoll_wakes_one() {
     let mut trace = Trace::new();
-    let item = shared(&mut trace, ET);
+    let item = shared(&mut trace, 4, ET);
     let ts = trace.first(item);
     trace.woken(ep(1), 104, ts);
     trace.scan(104, ep(1), 1, 0);
@@ -103,7 +79,7 @@ fn shared_edge_triggered_eventpoll_wakes_one() {
 #[test]
 fn oneshot_callbacks_while_disabled_wake_nobody() {
     let mut trace = Trace::new();
-    let item = shared(&mut trace, ONESHOT);
+    let item = shared(&mut trace, 4, ONESHOT);
     let ts = trace.first(item);
     trace.woken(ep(1), 104, ts);
     trace.scan(104, ep(1), 1, 0);
