@@ -4,7 +4,7 @@ use aya_ebpf::helpers::bpf_get_current_task;
 use tracer_common::Miss;
 
 use crate::globals::{config, offset};
-use crate::kread;
+use crate::{filter, kread};
 
 /// The `struct file` behind a descriptor of the current task; 0 when it is not open.
 ///
@@ -16,12 +16,21 @@ pub(crate) fn of_current(fd: i32) -> Result<u64, Miss> {
     let task = unsafe { bpf_get_current_task() };
     let files: u64 = kread::kernel(task + offset!(task_files) as u64)?;
     let table: u64 = kread::kernel(files + offset!(files_fdt) as u64)?;
-    let max: u32 = kread::kernel(table + offset!(fdt_max_fds) as u64)?;
+    let (max, array) = bounds(table)?;
     if fd < 0 || fd as u32 >= max {
         return Ok(0);
     }
-    let array: u64 = kread::kernel(table + offset!(fdt_fd) as u64)?;
     kread::kernel(array + fd as u64 * 8)
+}
+
+/// `fdtable.max_fds` and `fdtable.fd`: neighbours from 5.10 to 7.3, so one read gives both.
+#[inline(always)]
+fn bounds(table: u64) -> Result<(u32, u64), Miss> {
+    if offset!(fdt_fd) == offset!(fdt_max_fds) + 8 {
+        let [max, array]: [u64; 2] = kread::kernel(table + offset!(fdt_max_fds) as u64)?;
+        return Ok((max as u32, array));
+    }
+    Ok((kread::kernel(table + offset!(fdt_max_fds) as u64)?, kread::kernel(table + offset!(fdt_fd) as u64)?))
 }
 
 /// The eventpoll of a file; 0 when the file is not one.
@@ -30,6 +39,11 @@ pub(crate) fn eventpoll(file: u64) -> Result<u64, Miss> {
     if file == 0 {
         return Ok(0);
     }
+    let private: u64 = kread::kernel(file + offset!(file_private_data) as u64)?;
+    // No other kind of file keeps the address of a known eventpoll.
+    if filter::known(private) {
+        return Ok(private);
+    }
     let fops = config!(eventpoll_fops);
     if fops != 0 {
         let f_op: u64 = kread::kernel(file + offset!(file_f_op) as u64)?;
@@ -37,5 +51,5 @@ pub(crate) fn eventpoll(file: u64) -> Result<u64, Miss> {
             return Ok(0);
         }
     }
-    kread::kernel(file + offset!(file_private_data) as u64)
+    Ok(private)
 }

@@ -30,12 +30,18 @@ pub(crate) fn traced_ep(ep: u64) -> bool {
     }
 }
 
+/// Whether an eventpoll is remembered, as traced or as the tracer's own.
+#[inline(always)]
+pub(crate) fn known(ep: u64) -> bool {
+    EVENTPOLLS.get_ptr(ep).is_some()
+}
+
 /// Remembers an eventpoll that a task under trace uses (`traced` true), or the tracer itself (false). The first word stands.
 ///
 /// Returns whether it is new.
 #[inline(always)]
 pub(crate) fn adopt(ep: u64, traced: bool) -> Result<bool, Miss> {
-    if ep == 0 || EVENTPOLLS.get_ptr(ep).is_some() {
+    if ep == 0 || known(ep) {
         return Ok(false);
     }
     EVENTPOLLS.insert(ep, u32::from(traced), 0).map(|()| true).map_err(|_| Miss::MapFull)

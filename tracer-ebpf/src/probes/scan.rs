@@ -84,15 +84,17 @@ fn lists(ep: u64, list: u64) -> Result<u32, Miss> {
 
 #[inline(always)]
 fn body(ep: u64, delivered: i32, list: Option<u64>) -> Result<(), Miss> {
-    if !filter::traced_ep(ep) {
+    let now = Now::take();
+    // Only a traced task's wait is remembered: then its eventpoll is traced.
+    let in_wait = ep != 0 && tasks::waits_on(now.tid) == ep;
+    if !in_wait && !filter::traced_ep(ep) {
         return Ok(());
     }
-    let now = Now::take();
     let mut flags = match list {
         Some(list) => lists(ep, list)?,
         None => 0,
     };
-    if tasks::waits_on(now.tid) == ep {
+    if in_wait {
         flags |= scan_flags::IN_WAIT;
     }
     emit::<Scan>(now, |record| {

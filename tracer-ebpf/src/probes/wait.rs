@@ -90,13 +90,15 @@ fn timeout_ns(timeout: u64) -> Result<i64, Miss> {
 #[inline(always)]
 fn entry(epfd: i32, events: u64, maxevents: i32, timeout: u64) -> Result<(), Miss> {
     let now = Now::take();
-    if !filter::traced(now.tgid) {
-        return own(now.tgid, epfd);
-    }
+    // A task that has a state is traced: only traced tasks are given one.
+    let state = match tasks::get(now.tid) {
+        Some(state) => state,
+        None if filter::traced(now.tgid) => tasks::get_or_make(now.tid)?,
+        None => return own(now.tgid, epfd),
+    };
     context::reset();
     let ep = files::eventpoll(files::of_current(epfd)?)?;
     filter::adopt(ep, true)?;
-    let state = tasks::get_or_make(now.tid)?;
     name_once(now, state)?;
     // SAFETY: a map value outlives the program's run; only this task's own calls write to it.
     unsafe {
@@ -145,9 +147,6 @@ fn name_once(now: Now, state: *mut TaskState) -> Result<(), Miss> {
 #[inline(always)]
 fn exit(ret: i32) -> Result<(), Miss> {
     let now = Now::take();
-    if !filter::traced(now.tgid) {
-        return Ok(());
-    }
     let (mut ep, mut epfd, mut user_events) = (0, -1, 0);
     match tasks::get(now.tid) {
         // SAFETY: as in `entry`.
@@ -157,7 +156,8 @@ fn exit(ret: i32) -> Result<(), Miss> {
             user_events = (*state).user_events;
             (*state).flags &= !IN_WAIT;
         },
-        _ => count(Hook::WaitExit, Miss::NoEntry),
+        _ if filter::traced(now.tgid) => count(Hook::WaitExit, Miss::NoEntry),
+        _ => return Ok(()),
     }
     let returned = if ret > 0 { ret as u32 } else { 0 };
     let captured = if user_events == 0 {

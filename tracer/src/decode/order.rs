@@ -3,6 +3,8 @@
 //! One ring buffer keeps the order of reservation, but a probe takes its time before it reserves: between the two an interrupt,
 //! or another CPU, can come in. Events are held back for a window of time and sorted; what comes later still is counted.
 
+use std::collections::VecDeque;
+
 use crate::event::Event;
 
 /// How long an event is held back, in nanoseconds. A probe runs for a few microseconds; an emulated CPU may be put aside for
@@ -12,30 +14,39 @@ pub(super) const WINDOW_NS: u64 = 100_000_000;
 /// Sorts events within a window of 100 ms.
 #[derive(Debug, Default)]
 pub struct Sequencer {
-    held: Vec<Event>,
+    /// In order.
+    held: VecDeque<Event>,
     released_ts: u64,
     late: u64,
 }
 
 impl Sequencer {
-    /// Takes an event in. One that is older than the last released is dropped and counted.
+    /// Takes an event in. One that is older than the last released is dropped and counted. Events of equal time keep the order in
+    /// which they came.
     pub fn push(&mut self, event: Event) {
-        if event.ts_ns() < self.released_ts {
+        let ts = event.ts_ns();
+        if ts < self.released_ts {
             self.late = self.late.saturating_add(1);
-        } else {
-            self.held.push(event);
+            return;
+        }
+        // Nearly all come in order: the place is the end, or a few steps before it.
+        let later = self.held.iter().rev().take_while(|held| held.ts_ns() > ts).count();
+        self.held.push_back(event);
+        let last = self.held.len() - 1;
+        for step in 0..later {
+            self.held.swap(last - step, last - step - 1);
         }
     }
 
     /// Appends to `out` the events that nothing can precede any more. `now_ns` is `CLOCK_MONOTONIC` from before the ring buffer
-    /// was last found empty. Events of equal time keep the order in which they came.
+    /// was last found empty.
     pub fn release(&mut self, now_ns: u64, out: &mut Vec<Event>) {
         self.release_until(now_ns.saturating_sub(WINDOW_NS), out);
     }
 
     /// Appends to `out` what is older than the newest event by the window: for when events come faster than they are read.
     pub fn release_seen(&mut self, out: &mut Vec<Event>) {
-        let newest = self.held.iter().map(Event::ts_ns).max().unwrap_or(0);
+        let newest = self.held.back().map_or(0, Event::ts_ns);
         self.release(newest, out);
     }
 
@@ -50,13 +61,11 @@ impl Sequencer {
     }
 
     fn release_until(&mut self, limit: u64, out: &mut Vec<Event>) {
-        // Stable, and linear on the nearly sorted input that it is.
-        self.held.sort_by_key(Event::ts_ns);
         let ready = self.held.partition_point(|event| event.ts_ns() <= limit);
-        if let Some(last) = ready.checked_sub(1).and_then(|last| self.held.get(last)) {
+        out.extend(self.held.drain(..ready));
+        if let Some(last) = out.last().filter(|_| ready > 0) {
             self.released_ts = last.ts_ns();
         }
-        out.extend(self.held.drain(..ready));
     }
 }
 
