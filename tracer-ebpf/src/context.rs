@@ -42,30 +42,54 @@ fn slot(context: *mut CpuContext, depth: u32) -> *mut Frame {
     unsafe { (&raw mut (*context).frames).cast::<Frame>().add(index) }
 }
 
-/// A callback begins.
+/// A callback is about to begin on this CPU.
+pub(crate) struct Entering {
+    context: *mut CpuContext,
+    depth: u32,
+}
+
+/// This CPU's stack, for a callback that begins.
 #[inline(always)]
-pub(crate) fn push(ts_ns: u64, ep: u64) -> Result<(), Miss> {
-    let Some(context) = current() else { return Ok(()) };
+pub(crate) fn enter() -> Result<Entering, Miss> {
+    // The array has its one entry on every CPU.
+    let context = current().ok_or(Miss::ReadFailed)?;
     // SAFETY: a map value outlives the program's run, and interrupts are off.
     let depth = unsafe { (*context).depth };
     if depth >= MAX_DEPTH {
         return Err(Miss::TooDeep);
     }
-    let frame = slot(context, depth);
-    // SAFETY: as above.
-    unsafe {
-        (*frame).ts_ns = ts_ns;
-        (*frame).ep = ep;
-        (*context).depth = depth + 1;
+    Ok(Entering { context, depth })
+}
+
+impl Entering {
+    /// The time of the callback that this one is nested in, 0 if none.
+    #[inline(always)]
+    pub(crate) fn parent_ts(&self) -> u64 {
+        if self.depth == 0 {
+            return 0;
+        }
+        // SAFETY: as in `enter`.
+        unsafe { (*slot(self.context, self.depth - 1)).ts_ns }
     }
-    Ok(())
+
+    /// The callback has begun; `ts_ns` is 0 when it is not reported.
+    #[inline(always)]
+    pub(crate) fn push(&self, ts_ns: u64, ep: u64) {
+        let frame = slot(self.context, self.depth);
+        // SAFETY: as in `enter`.
+        unsafe {
+            (*frame).ts_ns = ts_ns;
+            (*frame).ep = ep;
+            (*self.context).depth = self.depth + 1;
+        }
+    }
 }
 
 /// A callback ends.
 #[inline(always)]
 pub(crate) fn pop() {
     if let Some(context) = current() {
-        // SAFETY: as in `push`.
+        // SAFETY: as in `enter`.
         unsafe {
             let depth = (*context).depth;
             (*context).depth = if depth > 0 { depth - 1 } else { 0 };
@@ -77,7 +101,7 @@ pub(crate) fn pop() {
 #[inline(always)]
 pub(crate) fn reset() {
     if let Some(context) = current() {
-        // SAFETY: as in `push`.
+        // SAFETY: as in `enter`.
         unsafe { (*context).depth = 0 };
     }
 }
@@ -86,12 +110,12 @@ pub(crate) fn reset() {
 #[inline(always)]
 pub(crate) fn innermost() -> Option<Frame> {
     let context = current()?;
-    // SAFETY: as in `push`.
+    // SAFETY: as in `enter`.
     let depth = unsafe { (*context).depth };
     if depth == 0 || depth > MAX_DEPTH {
         return None;
     }
     let frame = slot(context, depth - 1);
-    // SAFETY: as in `push`.
+    // SAFETY: as in `enter`.
     Some(unsafe { Frame { ts_ns: (*frame).ts_ns, ep: (*frame).ep } })
 }

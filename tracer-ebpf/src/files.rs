@@ -33,23 +33,23 @@ fn bounds(table: u64) -> Result<(u32, u64), Miss> {
     Ok((kread::kernel(table + offset!(fdt_max_fds) as u64)?, kread::kernel(table + offset!(fdt_fd) as u64)?))
 }
 
-/// The eventpoll of a file; 0 when the file is not one.
+/// The eventpoll of a file, 0 when the file is not one; and whether the filter knows it already.
 #[inline(always)]
-pub(crate) fn eventpoll(file: u64) -> Result<u64, Miss> {
+pub(crate) fn eventpoll(file: u64) -> Result<(u64, bool), Miss> {
     if file == 0 {
-        return Ok(0);
+        return Ok((0, false));
     }
     let private: u64 = kread::kernel(file + offset!(file_private_data) as u64)?;
     // No other kind of file keeps the address of a known eventpoll.
     if filter::known(private) {
-        return Ok(private);
+        return Ok((private, true));
     }
     let fops = config!(eventpoll_fops);
     if fops != 0 {
         let f_op: u64 = kread::kernel(file + offset!(file_f_op) as u64)?;
         if f_op != fops {
-            return Ok(0);
+            return Ok((0, false));
         }
     }
-    Ok(private)
+    Ok((private, false))
 }

@@ -50,7 +50,7 @@ records! {
     Callback 104,
     Wake 56,
     WaitEnter 48,
-    WaitExit 48,
+    WaitExit 56,
     Returned 48,
     Scan 40,
     Accept 40,

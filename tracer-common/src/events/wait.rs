@@ -18,7 +18,7 @@ pub struct WaitEnter {
     pub maxevents: i32,
 }
 
-/// The end of a wait.
+/// The end of a wait, with the first event that it returned: most waits return one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(C)]
 pub struct WaitExit {
@@ -26,17 +26,20 @@ pub struct WaitExit {
     pub header: Header,
     /// Address of the eventpoll; 0 when not known (the wait began before tracing).
     pub ep: u64,
+    /// `epoll_event.data` of the first event, valid when `captured` is not 0.
+    pub data: u64,
     /// The descriptor of the eventpoll, -1 when not known.
     pub epfd: i32,
     /// Events returned, or a negative errno.
     pub ret: i32,
-    /// How many [`Returned`] records follow, with this record's `ts_ns`, `cpu` and `tid`.
+    /// `epoll_event.events` of the first event, valid when `captured` is not 0.
+    pub events: u32,
+    /// How many of the returned events are known: the first one here, the others in as many [`Returned`] records that follow,
+    /// with this record's `ts_ns`, `cpu` and `tid`.
     pub captured: u32,
-    /// Zero.
-    pub pad: u32,
 }
 
-/// One event that a wait returned, as it lies in the caller's array.
+/// One event that a wait returned beside the first, as it lies in the caller's array.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(C)]
 pub struct Returned {
@@ -48,6 +51,6 @@ pub struct Returned {
     pub data: u64,
     /// `epoll_event.events`
     pub events: u32,
-    /// Its place in the array, from 0.
+    /// Its place in the array: from 1, the first is in the [`WaitExit`].
     pub index: u32,
 }

@@ -23,7 +23,8 @@ impl WakeCause {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(C)]
 pub struct Wake {
-    /// The current task is the waker, or whoever was interrupted.
+    /// The current task is the waker, or whoever was interrupted. The time is that of the callback when that is the cause: it
+    /// comes before everything that the woken task does.
     pub header: Header,
     /// Address of the eventpoll, from the cause; 0 when not known.
     pub ep: u64,

@@ -79,19 +79,20 @@ fn entry(wait: u64) -> Result<Entry, Miss> {
 #[inline(always)]
 fn body(wait: u64, key: u64) -> Result<(), Miss> {
     let now = Now::take();
-    let outer = context::innermost();
+    let entering = context::enter()?;
     let found = entry(wait).and_then(|entry| epitem(entry.epi).map(|item| (entry, item)));
     let (entry, item) = match found {
         Ok(found) => found,
         Err(miss) => {
-            context::push(0, 0)?;
+            entering.push(0, 0);
             return Err(miss);
         }
     };
     if !filter::traced_ep(item.ep) {
-        return context::push(0, item.ep);
+        entering.push(0, item.ep);
+        return Ok(());
     }
-    let pushed = context::push(now.ts_ns, item.ep);
+    entering.push(now.ts_ns, item.ep);
     let ovflist: u64 = kread::kernel(item.ep + offset!(ep_ovflist) as u64)?;
     let flags = flags(&entry, &item, ovflist);
     emit::<Callback>(now, |record| {
@@ -104,13 +105,12 @@ fn body(wait: u64, key: u64) -> Result<(), Miss> {
         record.wait = wait;
         record.prev_wait = entry.prev.wrapping_sub(offset!(wait_entry) as u64);
         record.data = item.data;
-        record.parent_ts = outer.map_or(0, |frame| frame.ts_ns);
+        record.parent_ts = entering.parent_ts();
         record.key = key as u32;
         record.events = item.events;
         record.fd = item.fd;
         record.flags = flags;
-    })?;
-    pushed
+    })
 }
 
 #[inline(always)]

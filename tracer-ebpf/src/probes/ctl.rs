@@ -108,7 +108,7 @@ fn body(now: Now, call: Call, ret: i32) -> Result<(), Miss> {
         return Ok(());
     }
     context::reset();
-    let ep = files::eventpoll(files::of_current(call.epfd)?)?;
+    let (ep, _) = files::eventpoll(files::of_current(call.epfd)?)?;
     let file = files::of_current(call.fd)?;
     filter::adopt(ep, true)?;
     let event = if call.op == DEL || call.event == 0 { None } else { kread::kernel::<[u32; 4]>(call.event).ok() };

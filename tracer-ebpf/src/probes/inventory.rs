@@ -41,7 +41,7 @@ fn body(task: u64, fd: i32, file: u64) -> Result<(), Miss> {
     if !traced && tgid != config!(own_tgid) {
         return Ok(());
     }
-    let ep = files::eventpoll(file)?;
+    let (ep, _) = files::eventpoll(file)?;
     if ep == 0 || !filter::adopt(ep, traced)? || !traced {
         return Ok(());
     }

@@ -97,8 +97,10 @@ fn entry(epfd: i32, events: u64, maxevents: i32, timeout: u64) -> Result<(), Mis
         None => return own(now.tgid, epfd),
     };
     context::reset();
-    let ep = files::eventpoll(files::of_current(epfd)?)?;
-    filter::adopt(ep, true)?;
+    let (ep, known) = files::eventpoll(files::of_current(epfd)?)?;
+    if !known {
+        filter::adopt(ep, true)?;
+    }
     name_once(now, state)?;
     // SAFETY: a map value outlives the program's run; only this task's own calls write to it.
     unsafe {
@@ -124,7 +126,7 @@ fn own(tgid: u32, epfd: i32) -> Result<(), Miss> {
     if config!(trace_all) == 0 || tgid != config!(own_tgid) {
         return Ok(());
     }
-    let ep = files::eventpoll(files::of_current(epfd)?)?;
+    let (ep, _) = files::eventpoll(files::of_current(epfd)?)?;
     filter::adopt(ep, false).map(|_| ())
 }
 
@@ -159,25 +161,18 @@ fn exit(ret: i32) -> Result<(), Miss> {
         _ if filter::traced(now.tgid) => count(Hook::WaitExit, Miss::NoEntry),
         _ => return Ok(()),
     }
-    let returned = if ret > 0 { ret as u32 } else { 0 };
-    let captured = if user_events == 0 {
-        0
-    } else if returned > MAX_RETURNED {
-        count(Hook::WaitExit, Miss::Truncated);
-        MAX_RETURNED
-    } else {
-        returned
-    };
+    let (captured, first) = first(ret, user_events);
     emit::<WaitExit>(now, |record| {
         // SAFETY: `emit` gives a slot for one record.
         let record = unsafe { &mut *record };
         record.ep = ep;
+        record.data = first.data;
         record.epfd = epfd;
         record.ret = ret;
+        record.events = first.events;
         record.captured = captured;
-        record.pad = 0;
     })?;
-    for index in 0..MAX_RETURNED {
+    for index in 1..MAX_RETURNED {
         if index >= captured {
             break;
         }
@@ -188,24 +183,52 @@ fn exit(ret: i32) -> Result<(), Miss> {
     Ok(())
 }
 
-/// One event of the caller's array: 12 bytes that matter (uapi/linux/eventpoll.h, `struct epoll_event`).
+/// What matters of a `struct epoll_event` in user memory (uapi/linux/eventpoll.h).
+struct UserEvent {
+    events: u32,
+    data: u64,
+}
+
+/// How many of the returned events can be told, and the first of them.
 #[inline(always)]
-fn one(now: Now, ep: u64, user_events: u64, index: u32) -> Result<(), Miss> {
+fn first(ret: i32, user_events: u64) -> (u32, UserEvent) {
+    let none = UserEvent { events: 0, data: 0 };
+    if ret <= 0 || user_events == 0 {
+        return (0, none);
+    }
+    let Ok(event) = user_event(user_events, 0) else {
+        count(Hook::WaitExit, Miss::ReadFailed);
+        return (0, none);
+    };
+    if ret as u32 > MAX_RETURNED {
+        count(Hook::WaitExit, Miss::Truncated);
+        return (MAX_RETURNED, event);
+    }
+    (ret as u32, event)
+}
+
+#[inline(always)]
+fn user_event(user_events: u64, index: u32) -> Result<UserEvent, Miss> {
     let stride = config!(user_event_bytes);
     let address = user_events + u64::from(index) * u64::from(stride);
-    let (events, data) = if stride == 12 {
+    if stride == 12 {
         let [events, low, high]: [u32; 3] = kread::user(address)?;
-        (events, u64::from(low) | u64::from(high) << 32)
-    } else {
-        let [events, data]: [u64; 2] = kread::user(address)?;
-        (events as u32, data)
-    };
+        return Ok(UserEvent { events, data: u64::from(low) | u64::from(high) << 32 });
+    }
+    let [events, data]: [u64; 2] = kread::user(address)?;
+    Ok(UserEvent { events: events as u32, data })
+}
+
+/// Reports one more event of the caller's array.
+#[inline(always)]
+fn one(now: Now, ep: u64, user_events: u64, index: u32) -> Result<(), Miss> {
+    let event = user_event(user_events, index)?;
     emit::<Returned>(now, |record| {
         // SAFETY: `emit` gives a slot for one record.
         let record = unsafe { &mut *record };
         record.ep = ep;
-        record.data = data;
-        record.events = events;
+        record.data = event.data;
+        record.events = event.events;
         record.index = index;
     })
 }

@@ -54,7 +54,7 @@ fn body(entry: u64, ret: i32) -> Result<(), Miss> {
     if entry == 0 {
         return Err(Miss::NoEntry);
     }
-    let now = Now::take();
+    let mut now = Now::take();
     let task: u64 = kread::kernel(entry + offset!(wait_private) as u64)?;
     let tgid: u32 = kread::kernel(task + offset!(task_tgid) as u64)?;
     if !filter::traced(tgid) {
@@ -66,6 +66,9 @@ fn body(entry: u64, ret: i32) -> Result<(), Miss> {
             if frame.ts_ns == 0 {
                 // The callback was not reported because nobody had named its eventpoll yet: a traced task waits on it.
                 filter::adopt(frame.ep, true)?;
+            } else {
+                // This runs after the wake-up, when the task may long be running on another CPU: its cause comes before that.
+                now.ts_ns = frame.ts_ns;
             }
             (WakeCause::Callback, frame.ts_ns, frame.ep)
         }

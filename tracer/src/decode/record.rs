@@ -122,10 +122,11 @@ fn fields(kind: Kind, header: Header, mut rest: &[u8]) -> Result<Event, DecodeEr
             header,
             WaitExit {
                 ep: try_get_u64_ne,
+                data: try_get_u64_ne,
                 epfd: try_get_i32_ne,
                 ret: try_get_i32_ne,
+                events: try_get_u32_ne,
                 captured: try_get_u32_ne,
-                pad: try_get_u32_ne,
             }
         ),
         Kind::Returned => record!(

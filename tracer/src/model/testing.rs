@@ -147,8 +147,9 @@ impl Trace {
         let items = result.unwrap_or_default();
         let captured = u32::try_from(items.len()).unwrap();
         let ret = result.map_or_else(|errno| errno, |items| i32::try_from(items.len()).unwrap());
-        self.events.push(Event::WaitExit(WaitExit { header, ep, epfd, ret, captured, pad: 0 }));
-        for (index, item) in (0..).zip(items) {
+        let (data, events) = items.first().map_or((0, 0), |item| (item.data, item.events & 0x7));
+        self.events.push(Event::WaitExit(WaitExit { header, ep, data, epfd, ret, events, captured }));
+        for (index, item) in (1..).zip(items.iter().skip(1)) {
             let events = item.events & 0x7;
             self.events.push(Event::Returned(Returned { header, ep, data: item.data, events, index }));
         }

@@ -63,7 +63,10 @@ impl Model {
         batch.expected = exit.captured.min(returned);
         if batch.expected == 0 {
             self.settle(id);
+            return;
         }
+        let &WaitExit { header, ep, data, events, .. } = exit;
+        self.on_returned(&Returned { header, ep, data, events, index: 0 });
     }
 
     pub(super) fn on_returned(&mut self, returned: &Returned) {

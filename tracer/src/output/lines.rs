@@ -130,7 +130,11 @@ fn wait_enter(e: &WaitEnter, model: &Model) -> String {
 }
 
 fn wait_exit(e: &WaitExit, model: &Model) -> String {
-    format!("epoll_wait({}) = {}", eventpoll(model, e.ep), result(e.ret))
+    let mut line = format!("epoll_wait({}) = {}", eventpoll(model, e.ep), result(e.ret));
+    if e.captured > 0 {
+        line.push_str(&format!(", event 0: {}, data {:#x}", epoll_events(e.events), e.data));
+    }
+    line
 }
 
 fn returned(e: &Returned) -> String {

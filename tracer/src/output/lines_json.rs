@@ -50,7 +50,9 @@ fn details(event: &Event, info: &TraceInfo, model: &Model) -> (&'static str, Val
         Event::WaitExit(e) => (
             "wait-exit",
             json!({ "ep": hex(e.ep), "eventpoll": eventpoll(model, e.ep), "epfd": e.epfd, "ret": e.ret,
-                "errno": errno(e.ret), "captured": e.captured }),
+                "errno": errno(e.ret), "captured": e.captured,
+                "events": (e.captured > 0).then(|| epoll_events(e.events)),
+                "data": (e.captured > 0).then(|| hex(e.data)) }),
         ),
         Event::Returned(e) => (
             "returned",

@@ -111,10 +111,12 @@ row!(WaitEnter {
 });
 row!(WaitExit {
     ep: ep or 0,
+    data: data or 0 => captured,
     epfd: epfd or -1,
     ret: ret,
+    events: events or 0 => captured,
     captured: captured,
-} pad: 0);
+});
 row!(Returned {
     ep: ep or 0,
     data: data,

@@ -59,7 +59,7 @@ fn build(kind: usize, n: [u64; 8], h: [u32; 6], s: [i32; 3], comm: [u8; 16]) -> 
             Event::Wake(Wake { header, ep, cause_ts: data, woken_tgid: h[3], woken_tid: h[4], cause: h[5], ret: s[0] })
         }
         4 => Event::WaitEnter(WaitEnter { header, ep, timeout_ns: i64::from(s[0]), epfd: s[1], maxevents: s[2] }),
-        5 => Event::WaitExit(WaitExit { header, ep, epfd: s[0], ret: s[1], captured: h[3], pad: 0 }),
+        5 => Event::WaitExit(WaitExit { header, ep, data, epfd: s[0], ret: s[1], events: h[4], captured: h[3] }),
         6 => Event::Returned(Returned { header, ep, data, events: h[3], index: h[4] }),
         7 => Event::Scan(Scan { header, ep, delivered: s[0], flags: h[3] }),
         8 => Event::Accept(Accept { header, file, fd: s[0], ret: s[1] }),

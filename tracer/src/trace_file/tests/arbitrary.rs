@@ -144,10 +144,11 @@ fn build(kind: RowKind, words: [u64; WORDS]) -> Event {
         RowKind::WaitExit => Event::WaitExit(WaitExit {
             header: w.header::<WaitExit>(),
             ep: w.u64(),
+            data: w.u64(),
             epfd: w.i32(),
             ret: w.i32(),
+            events: w.u32(),
             captured: w.u32(),
-            pad: 0,
         }),
         RowKind::Returned => Event::Returned(Returned {
             header: w.header::<Returned>(),
