@@ -1,5 +1,7 @@
 //! An epitem, read as one block: every field read on its own would cost a helper call.
 
+use core::mem::MaybeUninit;
+
 use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
 use tracer_common::{MAX_BYTES_OF_EPITEM, Miss};
 
@@ -20,22 +22,25 @@ pub(crate) struct Epitem {
     pub(crate) fd: i32,
 }
 
+/// Not set to zero first: that would cost more than the read.
+type Block = MaybeUninit<[u32; WORDS]>;
+
 #[inline(always)]
-fn word(block: &[u32; WORDS], offset: usize) -> u32 {
-    // SAFETY: the index is masked to the length.
-    unsafe { *block.as_ptr().add((offset / 4) & (WORDS - 1)) }
+fn word(block: &Block, offset: usize) -> u32 {
+    // SAFETY: the index is masked to the length; the verifier refuses a word that was not read.
+    unsafe { *block.as_ptr().cast::<u32>().add((offset / 4) & (WORDS - 1)) }
 }
 
 /// Two words: `epoll_event.data` is only 4-aligned on x86-64.
 #[inline(always)]
-fn long(block: &[u32; WORDS], offset: usize) -> u64 {
+fn long(block: &Block, offset: usize) -> u64 {
     u64::from(word(block, offset)) | u64::from(word(block, offset + 4)) << 32
 }
 
 /// Reads the epitem at an address (`struct epitem`, fs/eventpoll.c, 5.10 to 7.3).
 #[inline(always)]
 pub(crate) fn epitem(address: u64) -> Result<Epitem, Miss> {
-    let mut block = [0_u32; WORDS];
+    let mut block = Block::uninit();
     let bytes = offset!(epitem_bytes);
     if bytes > MAX_BYTES_OF_EPITEM {
         return Err(Miss::ReadFailed);
