@@ -16,6 +16,7 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 use crate::guest::port::Port;
+use crate::vm::place::children_cpu_ns;
 use crate::vm::plan::{Ending, Job, Plan};
 use crate::vm::protocol::{Frame, MAX_BODY};
 
@@ -30,7 +31,7 @@ pub(super) fn run_all(plan: &Plan, port: &Port) -> Result<()> {
             let number = u32::try_from(index).context("too many jobs")?;
             port.send(&Frame::Start(number))?;
             let cwd = if job.cwd.is_empty() { WORK } else { &job.cwd };
-            let begun = Instant::now();
+            let before = children_cpu_ns()?;
             let ending = match start(job, cwd) {
                 Ok(child) => {
                     let (done, finished) = channel();
@@ -41,7 +42,7 @@ pub(super) fn run_all(plan: &Plan, port: &Port) -> Result<()> {
                     Ending::NotStarted
                 }
             };
-            let ns = u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
+            let ns = children_cpu_ns()?.saturating_sub(before);
             for file in &job.returns {
                 send_file(number, Path::new(cwd), file, port)?;
             }

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
 use std::process::Command;
-use std::time::Instant;
 
 use anyhow::{Context as _, Result};
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::time::TimeValLike as _;
 
 use crate::exec;
 use crate::vm::initramfs::Contents;
@@ -49,6 +50,13 @@ impl Place<'_> {
     }
 }
 
+/// The processor time of all children that have ended and were waited for, theirs included.
+pub(crate) fn children_cpu_ns() -> Result<u64> {
+    let usage = getrusage(UsageWho::RUSAGE_CHILDREN).context("getrusage failed")?;
+    let ns = usage.user_time().num_nanoseconds() + usage.system_time().num_nanoseconds();
+    u64::try_from(ns).context("a negative processor time")
+}
+
 fn run_here(job: &Job, programs: &std::path::Path, work: &std::path::Path) -> Result<JobResult> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let path = std::env::join_paths(std::iter::once(programs.to_path_buf()).chain(std::env::split_paths(&path)))
@@ -56,14 +64,14 @@ fn run_here(job: &Job, programs: &std::path::Path, work: &std::path::Path) -> Re
     let mut command = Command::new("timeout");
     command.args(["--signal=KILL", &job.timeout_s.to_string()]).args(&job.argv).current_dir(work);
     command.env("PATH", path).envs(job.env.iter().map(|(name, value)| (name, value)));
-    let start = Instant::now();
+    let before = children_cpu_ns()?;
     let done = exec::captured(&mut command)?;
-    let ns = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
+    let cpu_ns = children_cpu_ns()?.saturating_sub(before);
     let ending =
         done.status.code().map_or_else(|| Ending::Signalled(done.status.signal().unwrap_or(0)), Ending::Exited);
     let files = job.returns.iter().filter_map(|name| Some((name.clone(), std::fs::read(work.join(name)).ok()?)));
     let files: BTreeMap<String, Vec<u8>> = files.collect();
-    Ok(JobResult { stdout: done.stdout, stderr: done.stderr, files, ending: Some(ending), ns })
+    Ok(JobResult { stdout: done.stdout, stderr: done.stderr, files, ending: Some(ending), cpu_ns })
 }
 
 #[cfg(test)]

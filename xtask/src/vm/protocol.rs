@@ -29,7 +29,7 @@ pub(crate) enum Frame {
     FileBytes(u32, Vec<u8>),
     /// A file of the plan could not be read: the path and why.
     FileMissing(u32, String),
-    /// The job is over; how it ended, and after how many nanoseconds of the guest's clock.
+    /// The job is over; how it ended, and the nanoseconds of processor time that it and its children took.
     End(u32, Ending, u64),
     /// The guest's init has something to say.
     Note(String),

@@ -25,8 +25,8 @@ pub(crate) struct JobResult {
     pub(crate) stderr: Vec<u8>,
     pub(crate) files: BTreeMap<String, Vec<u8>>,
     pub(crate) ending: Option<Ending>,
-    /// How long it ran by the guest's clock.
-    pub(crate) ns: u64,
+    /// The processor time that it and its children took.
+    pub(crate) cpu_ns: u64,
 }
 
 impl JobResult {
@@ -149,7 +149,7 @@ impl Gather {
             Frame::End(job, ending, ns) => {
                 let result = self.job(job)?;
                 result.ending = Some(ending);
-                result.ns = ns;
+                result.cpu_ns = ns;
             }
         }
         Ok(())
@@ -186,7 +186,7 @@ mod tests {
         assert_eq!(gather.results[0].out(), "ac");
         assert!(gather.results[0].err().contains("g: no such file"));
         assert_eq!(gather.results[1].files["f"], b"123");
-        assert_eq!((gather.results[1].ending, gather.results[1].ns), (Some(Ending::Exited(0)), 5));
+        assert_eq!((gather.results[1].ending, gather.results[1].cpu_ns), (Some(Ending::Exited(0)), 5));
         assert!(gather.take(Frame::Start(0)).is_ok());
         assert!(gather.take(Frame::Stdout(9, vec![])).is_err());
     }

@@ -11,6 +11,7 @@ use crate::vmtest::Case;
 /// frees programs and maps a moment after their last user has gone: that moment is waited for, not assumed.
 const SCRIPT: &str = r#"
 held() { guest bpf-ids; cat /sys/kernel/debug/kprobes/list; }
+running() { pgrep -x 'eptrace|demos|herd-.*' > /dev/null; }
 held > before
 rm -f ready
 eptrace record -o killed.arrow --backend BACKEND --ready-file ready -- \
@@ -19,10 +20,11 @@ tracer=$!
 until [ -e ready ]; do kill -0 $tracer || { echo "eptrace ended before it was ready"; exit 1; }; usleep 50000; done
 held > during
 cmp -s before during && { echo "the kernel held nothing of eptrace while it ran"; exit 1; }
+running || { echo "neither eptrace nor the demo was seen running"; exit 1; }
 kill -KILL $tracer
 wait $tracer
 until held > after; cmp -s before after; do usleep 50000; done
-while pgrep -x 'eptrace|demos|herd-.*' > /dev/null; do usleep 50000; done
+while running; do usleep 50000; done
 echo "nothing is left"
 "#;
 
