@@ -19,9 +19,13 @@ const LOOK_NS: u64 = 20_000_000;
 
 /// The records of one cycle, whose times follow each other.
 fn cycle(ts: u64) -> impl Iterator<Item = (Kind, u64)> {
-    [Kind::Callback, Kind::WaitEnter, Kind::Scan, Kind::WaitExit, Kind::Returned]
-        .into_iter()
-        .zip([ts, ts + STEP_NS, ts + 2 * STEP_NS, ts + 3 * STEP_NS, ts + 3 * STEP_NS])
+    [Kind::Callback, Kind::WaitEnter, Kind::Scan, Kind::WaitExit, Kind::Returned].into_iter().zip([
+        ts,
+        ts + STEP_NS,
+        ts + 2 * STEP_NS,
+        ts + 3 * STEP_NS,
+        ts + 3 * STEP_NS,
+    ])
 }
 
 fn record(kind: Kind, ts: u64, bytes: &mut Vec<u8>) -> Result<()> {

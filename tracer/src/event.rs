@@ -211,7 +211,8 @@ pub struct TraceInfo {
 pub struct HookInfo {
     /// [`Hook::name`]
     pub hook: String,
-    /// `fentry`, `kprobe`, `tracepoint`, `raw-tracepoint`, `iter`, or empty when it could not be attached.
+    /// `fentry`, `kprobe` (with the tracepoints that stand for kretprobes of calls that sleep), `raw-tracepoint`, `iter`, or empty
+    /// when it could not be attached.
     pub backend: String,
     /// The kernel symbols or tracepoints that it sits on.
     pub targets: Vec<String>,

@@ -1,5 +1,6 @@
 //! `eptrace check`: can this kernel be traced, hook by hook, as actually tried.
 
+use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -10,7 +11,7 @@ use serde::Serialize;
 use super::format::print;
 use super::target::ProbeArgs;
 use crate::event::HookInfo;
-use crate::kernel::capabilities::{Fact, Lockdown, System};
+use crate::kernel::capabilities::{Fact, Lockdown, Privileges, System};
 use crate::output::sanitize;
 use crate::probes::attach::NO_KPROBES;
 use crate::probes::catalog::Need;
@@ -27,7 +28,7 @@ Examples:
 
 Every hook is attached and let go again; nothing is recorded. Exit code 0: this kernel can be traced. 3: it cannot.")]
 pub(super) struct CheckArgs {
-    /// One object with schema_version
+    /// One object with `schema_version`
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -186,7 +187,7 @@ fn line(name: &'static str, fact: &Fact<bool>, words: (&str, &str), bad: Standin
 
 fn lines(system: &System, btf: Option<&PathBuf>) -> Vec<Line> {
     let known = |name, value: String| Line { name, value, standing: Standing::Good, advice: "" };
-    let may = system.privileges.clone().map(|privileges| privileges.may_trace());
+    let may = system.privileges.clone().map(Privileges::may_trace);
     let btf_there = if btf.is_some() { Ok(true) } else { system.btf.clone() };
     let kprobes = system.kprobes.clone().map(|kprobes| kprobes.available);
     let readable = system.lockdown.clone().map(|lockdown| lockdown < Lockdown::Confidentiality);
@@ -273,9 +274,9 @@ fn ring_line(ring: &Result<bool, String>) -> Line {
 fn text(check: &Check) -> String {
     let mut out = String::new();
     for line in &check.facts {
-        out.push_str(&format!("{:<4}{:<16}{}\n", line.standing.mark(), line.name, sanitize::text(&line.value)));
+        let _ = writeln!(out, "{:<4}{:<16}{}", line.standing.mark(), line.name, sanitize::text(&line.value));
         if !line.advice.is_empty() {
-            out.push_str(&format!("{:20}→ {}\n", "", line.advice));
+            let _ = writeln!(out, "{:20}→ {}", "", line.advice);
         }
     }
     if !check.hooks.is_empty() {
@@ -292,14 +293,14 @@ fn text(check: &Check) -> String {
         } else {
             format!("{:<15} {}", hook.info.backend, hook.info.targets.join(", "))
         };
-        out.push_str(&format!("{:<4}{:<16}{}\n", standing.mark(), hook.info.hook, how));
+        let _ = writeln!(out, "{:<4}{:<16}{}", standing.mark(), hook.info.hook, how);
         if standing != Standing::Good {
             for why in &hook.refused {
-                out.push_str(&format!("{:20}{}\n", "", sanitize::text(why)));
+                let _ = writeln!(out, "{:20}{}", "", sanitize::text(why));
             }
-            out.push_str(&format!("{:20}→ {}\n", "", hook.lost));
+            let _ = writeln!(out, "{:20}→ {}", "", hook.lost);
         }
     }
-    out.push_str(&format!("\n{}\n", sanitize::text(&check.sentence)));
+    let _ = writeln!(out, "\n{}", sanitize::text(&check.sentence));
     out
 }

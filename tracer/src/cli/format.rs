@@ -16,7 +16,7 @@ enum Format {
     /// For people, as wide as the terminal
     #[default]
     Text,
-    /// One object with schema_version
+    /// One object with `schema_version`
     Json,
     /// For a colleague or an issue
     Markdown,
@@ -48,7 +48,7 @@ impl FormatArgs {
     }
 }
 
-/// Colours only on a terminal, and not where NO_COLOR is set to anything (no-color.org).
+/// Colours only on a terminal, and not where `NO_COLOR` is set to anything (no-color.org).
 fn colour(terminal: bool) -> bool {
     terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }

@@ -68,6 +68,8 @@ pub(super) fn run(args: &HerdArgs, verbose: u8) -> Result<ExitCode> {
     watching.model.finish();
     let report = Report::new(&watching.model, &watching.info);
     print(&args.format.output().report(&report))?;
-    let found = report.has(Verdict::Herd) || report.has(Verdict::Incomplete);
+    // A loss can have hidden the socket itself.
+    let unseen = report.herd.is_empty() && !report.complete;
+    let found = report.has(Verdict::Herd) || report.has(Verdict::Incomplete) || unseen;
     Ok(if args.fail_on_herd && found { ExitCode::from(1) } else { ExitCode::SUCCESS })
 }

@@ -9,7 +9,7 @@ use clap::{Args, ValueEnum};
 
 use crate::probes::attach::Sizes;
 use crate::probes::plan::Preference;
-use crate::source::live::Options;
+use crate::source::live::{Detail, Options};
 
 /// Which programs to attach.
 #[derive(Debug, Clone, Copy, Default, ValueEnum)]
@@ -96,8 +96,11 @@ impl TargetArgs {
             preference: self.probes.backend.into(),
             sizes: self.probes.sizes()?,
             btf: self.probes.btf.clone(),
-            full_log: verbose > 0,
-            probe_log: verbose > 1,
+            detail: match verbose {
+                0 => Detail::Plain,
+                1 => Detail::VerifierLog,
+                _ => Detail::ProbeLog,
+            },
         })
     }
 }

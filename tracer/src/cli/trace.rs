@@ -17,7 +17,7 @@ use crate::output::{lines, sanitize};
 #[command(after_help = "\
 Examples:
   eptrace trace -p 1234
-  eptrace trace --json -- ./server | jq 'select(.kind == \"wake\")'
+  eptrace trace --json -- ./server | jq 'select(.event == \"wake\")'
   eptrace trace                                  every process, until Ctrl-C
 
 The command's own standard output goes to standard error, so that standard output carries the events alone.")]

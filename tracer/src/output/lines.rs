@@ -130,11 +130,12 @@ fn wait_enter(e: &WaitEnter, model: &Model) -> String {
 }
 
 fn wait_exit(e: &WaitExit, model: &Model) -> String {
-    let mut line = format!("epoll_wait({}) = {}", eventpoll(model, e.ep), result(e.ret));
-    if e.captured > 0 {
-        line.push_str(&format!(", event 0: {}, data {:#x}", epoll_events(e.events), e.data));
-    }
-    line
+    let first = if e.captured > 0 {
+        format!(", event 0: {}, data {:#x}", epoll_events(e.events), e.data)
+    } else {
+        String::new()
+    };
+    format!("epoll_wait({}) = {}{first}", eventpoll(model, e.ep), result(e.ret))
 }
 
 fn returned(e: &Returned) -> String {

@@ -25,6 +25,8 @@ const INFO_BYTES: usize = 512;
 pub struct Misses {
     counters: Vec<(Hook, LossReason, OwnedFd, usize)>,
     told: BTreeMap<(Hook, LossReason), u64>,
+    /// Why the kprobes' own counters cannot be read, though the kernel has them.
+    uncounted: Option<io::Error>,
 }
 
 impl Misses {
@@ -47,14 +49,26 @@ impl Misses {
                 }
             }
         }
+        let mut uncounted = None;
         if let Some(offset) = missed_offset {
-            for (program, link) in kprobe_links() {
+            let links = kprobe_links().unwrap_or_else(|error| {
+                uncounted = Some(error);
+                Vec::new()
+            });
+            for (program, link) in links {
                 if let Some(hook) = hooks.get(&program) {
                     counters.push((*hook, LossReason::Skipped, link, offset));
                 }
             }
         }
-        Self { counters, told: BTreeMap::new() }
+        Self { counters, told: BTreeMap::new(), uncounted }
+    }
+
+    /// Why the kprobes' own counters cannot be read, though the kernel has them: `BPF_LINK_GET_NEXT_ID` asks for
+    /// `CAP_SYS_ADMIN`.
+    #[must_use]
+    pub const fn uncounted(&self) -> Option<&io::Error> {
+        self.uncounted.as_ref()
     }
 
     /// What was missed since the last call, by hook and reason.
@@ -78,12 +92,16 @@ impl Misses {
 }
 
 /// Every kprobe link in the system with its program's id (uapi/linux/bpf.h, `struct bpf_link_info`: type, id, `prog_id`).
-fn kprobe_links() -> Vec<(u32, OwnedFd)> {
+fn kprobe_links() -> io::Result<Vec<(u32, OwnedFd)>> {
     const PERF_EVENT_LINK: u32 = 7;
     let mut links = Vec::new();
     let mut id = 0;
-    while let Ok(next) = next_link(id) {
-        id = next;
+    loop {
+        id = match next_link(id) {
+            Ok(next) => next,
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => return Ok(links),
+            Err(error) => return Err(error),
+        };
         let Ok(fd) = link_by_id(id) else { continue };
         let Ok(info) = info(fd.as_raw_fd()) else { continue };
         let word = |at: usize| info.get(at..at + 4).and_then(|bytes| bytes.try_into().ok()).map(u32::from_ne_bytes);
@@ -92,7 +110,6 @@ fn kprobe_links() -> Vec<(u32, OwnedFd)> {
             links.extend(word(8).map(|program| (program, fd)));
         }
     }
-    links
 }
 
 fn number(info: &[u8; INFO_BYTES], offset: usize) -> Option<u64> {

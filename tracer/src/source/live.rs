@@ -48,10 +48,20 @@ pub struct Options {
     pub sizes: Sizes,
     /// BTF of the running kernel, where the kernel itself does not offer it.
     pub btf: Option<PathBuf>,
-    /// The whole log of a verifier that refuses.
-    pub full_log: bool,
-    /// What the probes log, on standard error; only an object built with the feature `log` says something.
-    pub probe_log: bool,
+    /// How much to say.
+    pub detail: Detail,
+}
+
+/// How much is said beside the events.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Detail {
+    /// The end of the log of a verifier that refuses.
+    #[default]
+    Plain,
+    /// All of that log.
+    VerifierLog,
+    /// And what the probes log, if they were built to.
+    ProbeLog,
 }
 
 /// This kernel cannot be traced: the hooks that are needed and did not attach.
@@ -87,7 +97,10 @@ impl Live {
     /// # Errors
     /// [`Untraceable`] when a needed hook does not attach; else what the kernel or the machine refused, with what to do.
     pub fn start(options: &Options) -> Result<Self> {
-        let facts = Facts::gather(options.btf.as_deref())?;
+        let facts = match Facts::gather(options.btf.as_deref()) {
+            Err(error) if options.btf.is_none() => return Err(Untraceable(format!("{error:#}")).into()),
+            other => other?,
+        };
         let fatal = facts.fatal_fields();
         if !fatal.is_empty() {
             return Err(
@@ -107,14 +120,18 @@ impl Live {
         for pid in &options.pids {
             targets.insert(*pid, 1, 0).with_context(|| format!("cannot add process {pid} to the filter"))?;
         }
-        let outcomes =
-            attach(&mut ebpf, plan(&facts.names, options.preference, options.running), Some(&btf), options.full_log);
+        let outcomes = attach(
+            &mut ebpf,
+            plan(&facts.names, options.preference, options.running),
+            Some(&btf),
+            options.detail >= Detail::VerifierLog,
+        );
         demand(&outcomes)?;
-        if options.probe_log {
+        if options.detail == Detail::ProbeLog {
             probe_log::show(&mut ebpf)?;
         }
         let misses = Misses::open(&ebpf, &outcomes, facts.missed_offset);
-        let info = describe(options, &facts, &outcomes);
+        let info = describe(options, &facts, &outcomes, &misses);
         let ring = ebpf.take_map(EVENTS_MAP).context("the object has no ring buffer")?;
         let ring = RingBuf::try_from(ring)?;
         // SAFETY: the ring buffer owns its descriptor and does not close or replace it before it is dropped.
@@ -280,7 +297,7 @@ fn demand(outcomes: &[Outcome]) -> Result<()> {
     }
 }
 
-fn describe(options: &Options, facts: &Facts, outcomes: &[Outcome]) -> TraceInfo {
+fn describe(options: &Options, facts: &Facts, outcomes: &[Outcome], misses: &Misses) -> TraceInfo {
     let system = System::read();
     let release = system.release.unwrap_or_else(|why| format!("unknown ({why})"));
     let mut limits = Vec::new();
@@ -297,6 +314,9 @@ fn describe(options: &Options, facts: &Facts, outcomes: &[Outcome]) -> TraceInfo
         limits.push(format!(
             "Linux {release} cannot count the kprobes that it skips (6.7 and later can): a callback that came while another probe ran on the same CPU cannot be excluded to be missing."
         ));
+    }
+    if let Some(why) = misses.uncounted().filter(|_| kprobes) {
+        limits.push(format!("Kprobes that the kernel skipped cannot be counted ({why}): run eptrace as root."));
     }
     if system.realtime == Ok(true) {
         limits

@@ -72,12 +72,11 @@ impl<T: ArrowPrimitiveType> Numbers<T> {
         self.pad(row);
         self.values.push(value);
         let bit = 1 << (row % 8);
-        match self.present.get_mut(row / 8) {
-            Some(bits) => *bits |= bit,
-            None => {
-                self.present.resize(row / 8, 0);
-                self.present.push(bit);
-            }
+        if let Some(bits) = self.present.get_mut(row / 8) {
+            *bits |= bit;
+        } else {
+            self.present.resize(row / 8, 0);
+            self.present.push(bit);
         }
     }
 
