@@ -79,7 +79,7 @@ fn main() -> Result<()> {
             events.clear();
         }
     }
-    let size = writer.map(|writer| writer.finish()).transpose()?.map_or(0, |totals| totals.bytes);
+    let size = writer.map(Writer::finish).transpose()?.map_or(0, |totals| totals.bytes);
     let seconds = began.elapsed().as_secs_f64();
     let handled = u32::try_from(handled)?;
     println!("{what}: {handled} events, {:.0} events/s", f64::from(handled) / seconds);

@@ -9,8 +9,6 @@ use std::process::{Command, Output, Stdio};
 use eptrace::event::{Event, Mark, MarkKind, TraceInfo};
 use eptrace::trace_file::Writer;
 
-const NOBODY: u32 = 65_534;
-
 fn eptrace(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_eptrace"));
     command.args(arguments).stdin(Stdio::null());
@@ -38,6 +36,22 @@ fn refused(output: &Output, code: i32, words: &str) {
 fn is_root() -> bool {
     // SAFETY: a system call without arguments.
     unsafe { libc::geteuid() == 0 }
+}
+
+/// Root without its powers: what may not trace.
+fn without_capabilities(arguments: &[&str]) -> Command {
+    let mut command = eptrace(arguments);
+    // SAFETY: only a system call without pointers between fork and exec.
+    unsafe {
+        command.pre_exec(|| {
+            for capability in 0..64 {
+                // Numbers that the kernel does not know are refused.
+                libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0);
+            }
+            Ok(())
+        });
+    }
+    command
 }
 
 /// What comes before the tracing itself is the same for a user who may trace; others are told first that they may not.
@@ -96,14 +110,7 @@ fn a_user_who_may_not_trace_is_told_what_to_do() {
     if !is_root() {
         return refused(&run(&["trace", "--", "true"]), 2, "run it as root");
     }
-    // Beside the program, where everybody may look.
-    let folder = tempfile::tempdir().expect("a folder");
-    let program = folder.path().join("eptrace");
-    fs::copy(env!("CARGO_BIN_EXE_eptrace"), &program).expect("a copy");
-    let everybody = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-    fs::set_permissions(folder.path(), everybody).expect("a folder of ours");
-    let output =
-        Command::new(&program).args(["trace", "--", "true"]).uid(NOBODY).gid(NOBODY).output().expect("it starts");
+    let output = without_capabilities(&["trace", "--", "true"]).output().expect("it starts");
     refused(&output, 2, "run it as root");
 }
 
@@ -157,11 +164,7 @@ fn a_report_is_read_without_privilege() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("trace");
     trace(&path);
-    let everybody = || std::os::unix::fs::PermissionsExt::from_mode(0o755);
-    fs::set_permissions(folder.path(), everybody()).expect("a folder of ours");
-    let program = folder.path().join("eptrace");
-    fs::copy(env!("CARGO_BIN_EXE_eptrace"), &program).expect("a copy");
-    let output = Command::new(&program).args(["report", "--json"]).arg(&path).uid(NOBODY).gid(NOBODY).output();
+    let output = without_capabilities(&["report", "--json", path.to_str().expect("a plain path")]).output();
     let output = output.expect("it starts");
     assert!(output.status.success(), "{}", said(&output));
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("one object");
