@@ -64,6 +64,19 @@ pub(crate) fn count(hook: Hook, miss: Miss) {
 pub(crate) fn settle(hook: Hook, result: Result<(), Miss>) -> u32 {
     if let Err(miss) = result {
         count(hook, miss);
+        #[cfg(feature = "log")]
+        aya_log_ebpf::warn!(&NoContext, "{}: {}", hook.name(), miss.name());
     }
     0
+}
+
+/// The log writes to a ring buffer of its own and asks the context for nothing.
+#[cfg(feature = "log")]
+struct NoContext;
+
+#[cfg(feature = "log")]
+impl aya_ebpf::EbpfContext for NoContext {
+    fn as_ptr(&self) -> *mut core::ffi::c_void {
+        core::ptr::null_mut()
+    }
 }

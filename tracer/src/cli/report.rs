@@ -8,6 +8,7 @@ use clap::Args;
 use super::format::{FormatArgs, print};
 use crate::analysis::{Report, compare};
 use crate::model::Model;
+use crate::output::sanitize;
 use crate::source::EventSource;
 use crate::source::file::FileSource;
 
@@ -68,8 +69,12 @@ fn read(path: &Path) -> Result<Report> {
         }
     }
     model.finish();
+    let mut report = Report::new(&model, source.info());
     if let Some(torn) = source.torn() {
+        let torn = sanitize::text(&torn.to_string());
         eprintln!("eptrace: warning: {torn}");
+        report.complete = false;
+        report.limits.insert(0, torn);
     }
-    Ok(Report::new(&model, source.info()))
+    Ok(report)
 }

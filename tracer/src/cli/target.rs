@@ -42,6 +42,9 @@ pub(super) struct ProbeArgs {
     /// BTF of the running kernel, for kernels that do not offer it in /sys/kernel/btf/vmlinux
     #[arg(long, value_name = "FILE")]
     pub(super) btf: Option<PathBuf>,
+    /// Other probes than the built-in ones: an object of the same version, such as one that logs
+    #[arg(long, value_name = "FILE", hide = true)]
+    pub(super) object: Option<PathBuf>,
     /// Size of the ring buffer, MiB (a power of two)
     #[arg(long, default_value_t = 16, value_name = "MIB", value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub(super) buffer: u32,
@@ -96,6 +99,7 @@ impl TargetArgs {
             preference: self.probes.backend.into(),
             sizes: self.probes.sizes()?,
             btf: self.probes.btf.clone(),
+            object: self.probes.object.clone(),
             detail: match verbose {
                 0 => Detail::Plain,
                 1 => Detail::VerifierLog,

@@ -7,7 +7,6 @@ use aya::{Btf, Ebpf, EbpfError, EbpfLoader, Pod};
 use thiserror::Error;
 use tracer_common::{Config, EVENTS_MAP, Hook};
 
-use super::OBJECT;
 use super::catalog::{Attach, Backend, Need, Program, Variant};
 use super::plan::HookPlan;
 use crate::event::HookInfo;
@@ -96,7 +95,7 @@ unsafe impl Pod for Globals {}
 ///
 /// # Errors
 /// [`LoadError`]
-pub fn load(config: Config, sizes: Sizes, btf: Option<&Btf>) -> Result<Ebpf, LoadError> {
+pub fn load(object: &[u8], config: Config, sizes: Sizes, btf: Option<&Btf>) -> Result<Ebpf, LoadError> {
     let globals = Globals(config);
     let ebpf = EbpfLoader::new()
         .btf(btf)
@@ -105,7 +104,7 @@ pub fn load(config: Config, sizes: Sizes, btf: Option<&Btf>) -> Result<Ebpf, Loa
         .map_max_entries("TGIDS", sizes.entries)
         .map_max_entries("EVENTPOLLS", sizes.entries)
         .map_max_entries("TASKS", sizes.entries)
-        .load(OBJECT)
+        .load(object)
         .map_err(Box::new)?;
     if ebpf.map(EVENTS_MAP).is_none() {
         return Err(LoadError::Version);

@@ -4,6 +4,7 @@ use aya::maps::MapType;
 use aya::sys::is_map_supported;
 use aya::{Btf, Endianness};
 
+use super::OBJECT;
 use super::attach::{Outcome, Sizes, attach, load};
 use super::facts::Facts;
 use super::plan::{Preference, plan};
@@ -26,7 +27,7 @@ pub fn survey(facts: &Facts, preference: Preference, sizes: Sizes, full_log: boo
     let mut outcomes = Vec::new();
     let loaded =
         Btf::parse_file(&facts.btf_path, Endianness::default()).map_err(|error| error.to_string()).and_then(|btf| {
-            let mut ebpf = load(facts.config(), sizes, Some(&btf)).map_err(|error| error.to_string())?;
+            let mut ebpf = load(OBJECT, facts.config(), sizes, Some(&btf)).map_err(|error| error.to_string())?;
             outcomes = attach(&mut ebpf, plan(&facts.names, preference, true), Some(&btf), full_log);
             Ok(())
         });

@@ -18,6 +18,7 @@ use super::{EventSource, probe_log};
 use crate::decode::{DecodeError, Sequencer, decode};
 use crate::event::{Event, Loss, LossReason, Mark, MarkKind, TraceInfo};
 use crate::kernel::capabilities::System;
+use crate::probes::OBJECT;
 use crate::probes::attach::{Outcome, Sizes, attach, load, unload};
 use crate::probes::catalog::{Backend, Need};
 use crate::probes::facts::Facts;
@@ -48,6 +49,8 @@ pub struct Options {
     pub sizes: Sizes,
     /// BTF of the running kernel, where the kernel itself does not offer it.
     pub btf: Option<PathBuf>,
+    /// Probes to load instead of the built-in ones.
+    pub object: Option<PathBuf>,
     /// How much to say.
     pub detail: Detail,
 }
@@ -108,13 +111,18 @@ impl Live {
             );
         }
         raise_memlock();
+        let object = match &options.object {
+            Some(path) => std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?,
+            None => OBJECT.to_vec(),
+        };
         let btf = Btf::parse_file(&facts.btf_path, Endianness::default())
             .with_context(|| format!("cannot read the BTF in {}", facts.btf_path.display()))?;
         let mut config = facts.config();
         config.trace_all = u32::from(options.pids.is_empty());
         config.follow_forks = u32::from(options.follow_forks);
         config.wake_bytes = u64::from(options.sizes.ring_bytes / 4);
-        let mut ebpf = load(config, options.sizes, Some(&btf)).map_err(|error| Untraceable(error.to_string()))?;
+        let mut ebpf =
+            load(&object, config, options.sizes, Some(&btf)).map_err(|error| Untraceable(error.to_string()))?;
         let mut targets: HashMap<_, u32, u32> =
             HashMap::try_from(ebpf.map_mut("TGIDS").context("the object has no map TGIDS")?)?;
         for pid in &options.pids {
@@ -181,6 +189,7 @@ impl Live {
         }
         self.state = State::Stopped;
         self.set_enabled(false)?;
+        let stopped = monotonic_ns();
         let missed = self.misses.take();
         self.ebpf.programs_mut().for_each(|(_, program)| unload(program));
         while self.drain() == DRAIN_AT_MOST {}
@@ -190,7 +199,7 @@ impl Live {
         self.sequencer.release_all(&mut self.pending);
         let late = self.sequencer.take_late();
         self.loss(now, None, None, LossReason::Late, late);
-        self.pending.push(Event::Mark(Mark { ts_ns: now.max(monotonic_ns()), what: MarkKind::Stopped }));
+        self.pending.push(Event::Mark(Mark { ts_ns: stopped, what: MarkKind::Stopped }));
         Ok(())
     }
 

@@ -27,7 +27,9 @@ impl log::Log for ToStderr {
 /// When the object's log cannot be read.
 pub(super) fn show(ebpf: &mut Ebpf) -> Result<()> {
     if ebpf.map("AYA_LOGS").is_none() {
-        eprintln!("eptrace: the probes were built without log messages (feature `log` of tracer-ebpf)");
+        eprintln!(
+            "eptrace: the probes were built without log messages ; `cargo xtask ebpf --log` builds some that log, to load with --object"
+        );
         return Ok(());
     }
     let logger = EbpfLogger::init_with_logger(ebpf, ToStderr).context("cannot read the log of the probes")?;

@@ -15,6 +15,7 @@ const EXAMPLES: &str = "\
 Examples:
   cargo xtask ebpf            build the probes and put the object into the source tree
   cargo xtask ebpf --check    build them and compare with the committed object
+  cargo xtask ebpf --log      build them with log messages, for `eptrace -vv ... --object FILE`
 
 The toolchain is pinned, because another compiler makes other bytes. What is missing (the
 standard library's sources, bpf-linker) is fetched into the user's cache directory. Exit status:
@@ -27,6 +28,9 @@ pub(crate) struct EbpfArgs {
     /// Compare a fresh build with the committed object instead of replacing it
     #[arg(long)]
     check: bool,
+    /// Build an object whose probes log what they could not do, and leave the committed one alone
+    #[arg(long, conflicts_with = "check")]
+    log: bool,
 }
 
 /// What the comparison of the committed object with a fresh one came to.
@@ -42,6 +46,13 @@ pub(crate) enum Verdict {
 
 /// Builds or checks.
 pub(crate) fn run(arguments: &EbpfArgs) -> Result<ExitCode> {
+    if arguments.log {
+        let bytes = build(toolchain::installed()?, "ebpf-log", &["--features", "log"])?;
+        let path = workspace().join("target/eptrace-log.bpf.o");
+        cache::write_whole(&path, &bytes)?;
+        println!("{} ({} bytes)", shown(&path), bytes.len());
+        return Ok(ExitCode::SUCCESS);
+    }
     if !arguments.check {
         let toolchain = toolchain::installed()?;
         if toolchain.version != toolchain::RUSTC {
@@ -51,7 +62,7 @@ pub(crate) fn run(arguments: &EbpfArgs) -> Result<ExitCode> {
                 toolchain::RUSTC
             ));
         }
-        let bytes = build(toolchain, "ebpf")?;
+        let bytes = build(toolchain, "ebpf", &[])?;
         cache::write_whole(&committed(), &bytes)?;
         println!("{} ({} bytes)", shown(&committed()), bytes.len());
         return Ok(ExitCode::SUCCESS);
@@ -85,7 +96,7 @@ pub(crate) fn check() -> Result<Verdict> {
             toolchain::RUSTC
         )));
     }
-    let fresh = build(toolchain, "ebpf-check")?;
+    let fresh = build(toolchain, "ebpf-check", &[])?;
     let path = committed();
     let known = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
     Ok(compare(&known, &fresh, &shown(&path)))
@@ -113,7 +124,7 @@ fn shown(path: &Path) -> String {
 }
 
 /// Builds the object in a folder of its own below `target` and returns its bytes.
-fn build(toolchain: Toolchain, folder: &str) -> Result<Vec<u8>> {
+fn build(toolchain: Toolchain, folder: &str, features: &[&str]) -> Result<Vec<u8>> {
     let toolchain = toolchain::with_sources(toolchain)?;
     let linker = toolchain::bpf_linker()?;
     let target = workspace().join("target").join(folder);
@@ -128,6 +139,7 @@ fn build(toolchain: Toolchain, folder: &str) -> Result<Vec<u8>> {
     command
         .current_dir(workspace().join("tracer-ebpf"))
         .args(["build", "--quiet", "--release", "--locked", "--target", "bpfel-unknown-none", "-Z", "build-std=core"])
+        .args(features)
         .arg("--target-dir")
         .arg(&target)
         .env("RUSTC_BOOTSTRAP", "1")
