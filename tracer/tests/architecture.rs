@@ -21,7 +21,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
 ];
 
 /// The files that may name aya: those that load, attach and drain. A name that ends in `/` is a folder.
-const MAY_NAME_AYA: &[&str] = &["probes/", "source/live.rs", "source/live/", "source/probe_log.rs"];
+const MAY_NAME_AYA: &[&str] = &["probes/", "source/live/"];
 
 /// Tests that follow a trace further than their module may: file, module, why. One that is no longer needed is a failure.
 const EXCEPTIONS: &[(&str, &str, &str)] =

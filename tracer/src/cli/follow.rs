@@ -1,6 +1,7 @@
 //! Runs a live trace from the first probe to the last event: attaches, lets the command go, hands events on, and ends on Ctrl-C,
 //! SIGTERM, `--duration`, or the end of what is traced. However it ends, the trace is complete.
 
+use std::io::IsTerminal;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use super::held::{Held, Output, Status, reap};
 use super::target::TargetArgs;
 use crate::event::{Event, TraceInfo};
 use crate::kernel::process::Process;
+use crate::output::sanitize;
 use crate::source::EventSource;
 use crate::source::live::Live;
 
@@ -52,6 +54,7 @@ pub(super) fn follow(args: &TargetArgs, output: Output, verbose: u8, sink: &mut 
         if let Some(path) = &args.ready_file {
             std::fs::write(path, b"").with_context(|| format!("cannot write the ready file {}", path.display()))?;
         }
+        announce(args);
         let followed = run(&mut live, targets, args.duration, sink).await;
         let stopped = finish(&mut live, sink, followed.is_ok());
         if let Some(pid) = child {
@@ -59,6 +62,17 @@ pub(super) fn follow(args: &TargetArgs, output: Output, verbose: u8, sink: &mut 
         }
         followed.and(stopped)
     })
+}
+
+/// Says on a terminal that the probes are on, and what ends it: attaching takes a while, and nothing else need appear for long.
+fn announce(args: &TargetArgs) {
+    if std::io::stderr().is_terminal() {
+        let end = match args.duration {
+            Some(duration) => format!("for {} s; Ctrl-C ends it sooner", duration.as_secs_f64()),
+            None => "Ctrl-C ends it".to_owned(),
+        };
+        eprintln!("eptrace: tracing {} ({end})", sanitize::text(&args.words()));
+    }
 }
 
 /// Hands events on until something says to stop.

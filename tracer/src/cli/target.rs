@@ -56,7 +56,7 @@ pub(super) struct ProbeArgs {
 /// Whom to trace, and until when.
 #[derive(Debug, Clone, Args)]
 pub(super) struct TargetArgs {
-    /// Trace this process with all its threads; can be given several times. Without -p and without COMMAND every process
+    /// Trace this process with its threads and children; can be given several times. Without -p and without COMMAND every process
     /// is traced
     #[arg(short, long = "pid", value_name = "PID", conflicts_with = "command")]
     pub(super) pids: Vec<u32>,

@@ -109,11 +109,45 @@ impl Process {
     }
 }
 
+/// The children of these processes, their children, and so on, without the processes themselves. A process that begins or ends
+/// meanwhile may be missed.
+///
+/// # Errors
+/// `/proc` cannot be read.
+pub fn descendants(of: &[u32]) -> io::Result<Vec<u32>> {
+    let mut parents = Vec::new();
+    for entry in fs::read_dir("/proc")? {
+        let Some(pid) = entry?.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
+        // One that cannot be read has ended.
+        let Ok(stat) = fs::read(file(pid, "stat")) else { continue };
+        parents.extend(Stat::parse(&stat).map(|stat| (pid, stat.parent)));
+    }
+    Ok(below(of, &parents))
+}
+
+/// What descends from `of`, given every process with its parent.
+fn below(of: &[u32], parents: &[(u32, u32)]) -> Vec<u32> {
+    let mut found: Vec<u32> = Vec::new();
+    loop {
+        let is_new = |pid: u32| !of.contains(&pid) && !found.contains(&pid);
+        let new: Vec<u32> = parents
+            .iter()
+            .filter(|(pid, parent)| is_new(*pid) && (of.contains(parent) || found.contains(parent)))
+            .map(|(pid, _)| *pid)
+            .collect();
+        if new.is_empty() {
+            return found;
+        }
+        found.extend(new);
+    }
+}
+
 /// What `/proc/PID/stat` says (fs/proc/array.c, `do_task_stat`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Stat {
     comm: String,
     state: char,
+    parent: u32,
     flags: u64,
     start_ticks: u64,
 }
@@ -130,6 +164,7 @@ impl Stat {
         Some(Self {
             comm,
             state: fields.first()?.chars().next()?,
+            parent: fields.get(4 - 3)?.parse().ok()?,
             flags: fields.get(9 - 3)?.parse().ok()?,
             start_ticks: fields.get(22 - 3)?.parse().ok()?,
         })
@@ -178,7 +213,7 @@ mod tests {
     use std::sync::mpsc;
     use std::thread;
 
-    use super::{Process, ProcessError, Stat, tgid};
+    use super::{Process, ProcessError, Stat, below, descendants, tgid};
 
     const REST: &str = "S 1 7 7 0 -1 4194304 100 0 0 0 1 2 0 0 20 0 1 0 987654 1000 10 18446744073709551615 1 1";
 
@@ -186,7 +221,10 @@ mod tests {
     fn a_name_may_hold_anything() {
         for name in ["sh", "a b", "a) S 1 (b", "(", "", "\u{e9}\n"] {
             let stat = Stat::parse(format!("12 ({name}) {REST}\n").as_bytes()).unwrap();
-            assert_eq!(stat, Stat { comm: name.to_owned(), state: 'S', flags: 4_194_304, start_ticks: 987_654 });
+            assert_eq!(
+                stat,
+                Stat { comm: name.to_owned(), state: 'S', parent: 1, flags: 4_194_304, start_ticks: 987_654 }
+            );
         }
         assert_eq!(Stat::parse(b"12 (\xff) Z 1 2 3 4 5 6").map(|stat| stat.comm), None);
         for text in ["", "12 sh S", "12 )(", "12 (sh)", "12 (sh) S 1"] {
@@ -194,6 +232,18 @@ mod tests {
         }
         assert_eq!(tgid(b"Name:\tx\nTgid:\t12\nNgid:\t0\n"), Some(12));
         assert_eq!(tgid(b"Name:\tx\n"), None);
+    }
+
+    #[test]
+    fn descendants_are_found_at_any_depth_and_in_any_order() {
+        let parents = [(9, 8), (8, 7), (7, 1), (6, 1), (5, 6), (7, 1)];
+        assert_eq!(below(&[7], &parents), [8, 9]);
+        assert!(below(&[1], &[(3, 2), (2, 3)]).is_empty());
+        assert_eq!(below(&[2], &[(3, 2), (2, 3)]), [3]);
+        let mut child = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
+        assert!(descendants(&[std::process::id()]).unwrap().contains(&child.id()));
+        drop(child.stdin.take());
+        child.wait().unwrap();
     }
 
     #[test]

@@ -2,7 +2,6 @@
 
 pub mod file;
 pub mod live;
-mod probe_log;
 
 use crate::event::{Event, TraceInfo};
 

@@ -9,12 +9,12 @@ use tokio::io::unix::AsyncFd;
 /// Prints each message as a line.
 struct ToStderr;
 
-impl log::Log for ToStderr {
-    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+impl ::log::Log for ToStderr {
+    fn enabled(&self, _: &::log::Metadata<'_>) -> bool {
         true
     }
 
-    fn log(&self, record: &log::Record<'_>) {
+    fn log(&self, record: &::log::Record<'_>) {
         eprintln!("eptrace: probe: {}: {}", record.level(), record.args());
     }
 

@@ -1,0 +1,169 @@
+//! From the options to probes that are attached, and not yet switched on.
+
+use std::io::Read;
+
+use anyhow::{Context, Result, bail};
+use aya::maps::{HashMap, MapData};
+use aya::programs::Iter;
+use aya::{Btf, Ebpf, Endianness};
+
+use super::clock::monotonic_ns;
+use super::log;
+use super::options::{Detail, Options, Untraceable};
+use crate::event::TraceInfo;
+use crate::kernel::capabilities::System;
+use crate::kernel::process;
+use crate::probes::OBJECT;
+use crate::probes::attach::{Outcome, attach, load};
+use crate::probes::catalog::{Backend, Need};
+use crate::probes::facts::Facts;
+use crate::probes::misses::Misses;
+use crate::probes::plan::plan;
+
+/// The probes, attached and silent.
+pub(super) struct Begun {
+    pub(super) ebpf: Ebpf,
+    pub(super) info: TraceInfo,
+    pub(super) misses: Misses,
+}
+
+/// Finds out about the kernel, loads the object, fills the filter and attaches hook by hook.
+pub(super) fn begin(options: &Options) -> Result<Begun> {
+    let facts = match Facts::gather(options.btf.as_deref()) {
+        Err(error) if options.btf.is_none() => return Err(Untraceable(format!("{error:#}")).into()),
+        other => other?,
+    };
+    let fatal = facts.fatal_fields();
+    if !fatal.is_empty() {
+        return Err(
+            Untraceable(format!("the kernel's structures are unknown to eptrace ({})", fatal.join("; "))).into()
+        );
+    }
+    raise_memlock();
+    let object = match &options.object {
+        Some(path) => std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?,
+        None => OBJECT.to_vec(),
+    };
+    let btf = Btf::parse_file(&facts.btf_path, Endianness::default())
+        .with_context(|| format!("cannot read the BTF in {}", facts.btf_path.display()))?;
+    let mut config = facts.config();
+    config.trace_all = u32::from(options.pids.is_empty());
+    config.follow_forks = u32::from(options.follow_forks);
+    config.wake_bytes = u64::from(options.sizes.ring_bytes / 4);
+    let mut ebpf = load(&object, config, options.sizes, Some(&btf)).map_err(|error| Untraceable(error.to_string()))?;
+    let mut targets = targets(&mut ebpf)?;
+    for pid in &options.pids {
+        targets.insert(*pid, 1, 0).with_context(|| format!("cannot add process {pid} to the filter"))?;
+    }
+    let outcomes = attach(
+        &mut ebpf,
+        plan(&facts.names, options.preference, options.running),
+        Some(&btf),
+        options.detail >= Detail::VerifierLog,
+    );
+    demand(&outcomes)?;
+    if options.follow_forks {
+        add_descendants(&mut ebpf, &options.pids)?;
+    }
+    if options.detail == Detail::ProbeLog {
+        log::show(&mut ebpf)?;
+    }
+    let misses = Misses::open(&ebpf, &outcomes, facts.missed_offset);
+    let info = describe(options, &facts, &outcomes, &misses);
+    Ok(Begun { ebpf, info, misses })
+}
+
+/// Walks the open files of the processes under trace: the probe adopts their eventpolls.
+pub(super) fn take_inventory(ebpf: &mut Ebpf) -> Result<()> {
+    let Some(program) = ebpf.program_mut("inventory") else { return Ok(()) };
+    if program.fd().is_err() {
+        return Ok(());
+    }
+    let iter: &mut Iter = program.try_into()?;
+    let link = iter.attach().context("cannot start the walk over open files")?;
+    let mut file = iter.take_link(link)?.into_file().context("cannot read the walk over open files")?;
+    std::io::copy(&mut file.by_ref(), &mut std::io::sink()).context("the walk over open files failed")?;
+    Ok(())
+}
+
+/// Adds the children that the targets already have. New ones follow by themselves: the probes of the scheduler are on.
+fn add_descendants(ebpf: &mut Ebpf, pids: &[u32]) -> Result<()> {
+    let mut targets = targets(ebpf)?;
+    let mut known = Vec::new();
+    loop {
+        let found = process::descendants(pids).context("cannot look for the children of the targets")?;
+        // A child may have made another before it was known itself.
+        let new: Vec<u32> = found.into_iter().filter(|pid| !known.contains(pid)).collect();
+        if new.is_empty() {
+            return Ok(());
+        }
+        for pid in new {
+            targets.insert(pid, 1, 0).with_context(|| format!("cannot add process {pid} to the filter"))?;
+            known.push(pid);
+        }
+    }
+}
+
+/// The filter.
+fn targets(ebpf: &mut Ebpf) -> Result<HashMap<&mut MapData, u32, u32>> {
+    Ok(HashMap::try_from(ebpf.map_mut("TGIDS").context("the object has no map TGIDS")?)?)
+}
+
+/// Every required hook must hold.
+fn demand(outcomes: &[Outcome]) -> Result<()> {
+    let missing = outcomes.iter().find(|outcome| outcome.held.is_none() && outcome.need == Need::Required);
+    match missing {
+        None => Ok(()),
+        Some(outcome) => {
+            let first = outcome.refused.first().map_or("no way to attach it is known", String::as_str);
+            bail!(Untraceable(format!("{}: {first}", outcome.hook.name())))
+        }
+    }
+}
+
+fn describe(options: &Options, facts: &Facts, outcomes: &[Outcome], misses: &Misses) -> TraceInfo {
+    let system = System::read();
+    let release = system.release.unwrap_or_else(|why| format!("unknown ({why})"));
+    let mut limits = Vec::new();
+    for outcome in outcomes {
+        if let (None, Need::Optional(lost)) = (outcome.held, outcome.need) {
+            limits.push(format!("Without the hook {}: {lost}.", outcome.hook.name()));
+        }
+    }
+    let kprobes = outcomes.iter().any(|outcome| outcome.held.is_some_and(|variant| variant.backend == Backend::Kprobe));
+    if facts.file_operations.is_empty() {
+        limits.push("The kernel's symbol table shows no data: what kind a file is, and the addresses of sockets, cannot be said.".to_owned());
+    }
+    if kprobes && facts.missed_offset.is_none() {
+        limits.push(format!(
+            "Linux {release} cannot count the kprobes that it skips (6.7 and later can): a callback that came while another probe ran on the same CPU cannot be excluded to be missing."
+        ));
+    }
+    if let Some(why) = misses.uncounted().filter(|_| kprobes) {
+        limits.push(format!("Kprobes that the kernel skipped cannot be counted ({why}): run eptrace as root."));
+    }
+    if system.realtime == Ok(true) {
+        limits
+            .push("On PREEMPT_RT a callback can be preempted: which callback woke a task is then a guess.".to_owned());
+    }
+    let realtime = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    TraceInfo {
+        eptrace: env!("CARGO_PKG_VERSION").to_owned(),
+        kernel: release,
+        machine: system.machine.unwrap_or_else(|_| std::env::consts::ARCH.to_owned()),
+        cpus: system.possible_cpus.map_or(0, |cpus| cpus.count),
+        target: options.target.clone(),
+        realtime_ns: u64::try_from(realtime.as_nanos()).unwrap_or(0),
+        monotonic_ns: monotonic_ns(),
+        hooks: outcomes.iter().map(Outcome::info).collect(),
+        symbols: facts.file_operations.iter().cloned().collect(),
+        limits,
+    }
+}
+
+/// Before 5.11 maps count against `RLIMIT_MEMLOCK`. Where it cannot be raised, loading says what is wrong.
+fn raise_memlock() {
+    let limit = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
+    // SAFETY: the pointer is valid.
+    unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &raw const limit) };
+}

@@ -1,0 +1,204 @@
+//! Events of the running kernel: attaches the probes, drains the ring buffer, puts events in order, and counts what is lost.
+//!
+//! In: [`Options`]. Out: an [`EventSource`] that never blocks; [`Live::wait`] says when there may be more.
+
+mod begin;
+mod clock;
+mod log;
+mod losses;
+mod options;
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use aya::Ebpf;
+use aya::maps::{Array, MapData, PerCpuArray, RingBuf};
+use tokio::io::unix::AsyncFd;
+use tracer_common::{EVENTS_MAP, Hook};
+
+use self::begin::{Begun, begin, take_inventory};
+use self::clock::monotonic_ns;
+use self::losses::LossCounters;
+pub use self::options::{Detail, Options, Untraceable};
+use super::EventSource;
+use crate::decode::{DecodeError, Sequencer, decode};
+use crate::event::{Event, Loss, LossReason, Mark, MarkKind, TraceInfo};
+use crate::probes::attach::unload;
+use crate::probes::misses::Misses;
+
+/// How often the ring buffer is drained when the probes do not ask for it.
+const DRAIN_EVERY: Duration = Duration::from_millis(20);
+/// Records taken in one go, so that a stop is heard even when events come faster than they are read.
+const DRAIN_AT_MOST: usize = 1 << 18;
+/// How often the loss counters are read.
+const LOSSES_EVERY_NS: u64 = 1_000_000_000;
+
+/// The probes, attached.
+pub struct Live {
+    ebpf: Ebpf,
+    ring: AsyncFd<RingBuf<MapData>>,
+    sequencer: Sequencer,
+    losses: LossCounters,
+    misses: Misses,
+    info: TraceInfo,
+    tick: tokio::time::Interval,
+    pending: Vec<Event>,
+    next_losses_ns: u64,
+    state: State,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Running,
+    Stopped,
+}
+
+impl Live {
+    /// Loads and attaches the probes, takes the inventory of open eventpolls, and switches tracing on.
+    ///
+    /// Must be called inside a tokio runtime.
+    ///
+    /// # Errors
+    /// [`Untraceable`] when a needed hook does not attach; else what the kernel or the machine refused, with what to do.
+    pub fn start(options: &Options) -> Result<Self> {
+        let Begun { mut ebpf, info, misses } = begin(options)?;
+        let ring = ebpf.take_map(EVENTS_MAP).context("the object has no ring buffer")?;
+        let ring = RingBuf::try_from(ring)?;
+        // SAFETY: the ring buffer owns its descriptor and does not close or replace it before it is dropped.
+        let ring = unsafe { AsyncFd::register_with_interest(ring, tokio::io::Interest::READABLE) }
+            .context("cannot watch the ring buffer")?;
+        let mut tick = tokio::time::interval(DRAIN_EVERY);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut live = Self {
+            ebpf,
+            ring,
+            sequencer: Sequencer::default(),
+            losses: LossCounters::default(),
+            misses,
+            info,
+            tick,
+            pending: Vec::new(),
+            next_losses_ns: 0,
+            state: State::Running,
+        };
+        take_inventory(&mut live.ebpf)?;
+        let now = monotonic_ns();
+        live.sequencer.push(Event::Mark(Mark { ts_ns: now, what: MarkKind::Started }));
+        live.set_enabled(true)?;
+        Ok(live)
+    }
+
+    /// Returns when there may be more events: the ring buffer fills, or it is time to look.
+    ///
+    /// # Errors
+    /// The runtime's own.
+    pub async fn wait(&mut self) -> std::io::Result<()> {
+        tokio::select! {
+            guard = self.ring.readable() => guard?.clear_ready(),
+            _ = self.tick.tick() => {}
+        }
+        Ok(())
+    }
+
+    /// Switches tracing off, detaches every probe, and collects what was seen until then; the next calls of
+    /// [`EventSource::next_events`] give it.
+    ///
+    /// # Errors
+    /// When the kernel does not let tracing be switched off.
+    pub fn stop(&mut self) -> Result<()> {
+        if self.state == State::Stopped {
+            return Ok(());
+        }
+        self.state = State::Stopped;
+        self.set_enabled(false)?;
+        let stopped = monotonic_ns();
+        let missed = self.misses.take();
+        self.ebpf.programs_mut().for_each(|(_, program)| unload(program));
+        while self.drain() == DRAIN_AT_MOST {}
+        let now = monotonic_ns();
+        self.report_misses(now, missed);
+        self.read_losses(now)?;
+        self.sequencer.release_all(&mut self.pending);
+        let late = self.sequencer.take_late();
+        self.loss(now, None, None, LossReason::Late, late);
+        self.pending.push(Event::Mark(Mark { ts_ns: stopped, what: MarkKind::Stopped }));
+        Ok(())
+    }
+
+    fn set_enabled(&mut self, on: bool) -> Result<()> {
+        let mut enabled: Array<_, u32> =
+            Array::try_from(self.ebpf.map_mut("ENABLED").context("the object has no map ENABLED")?)?;
+        enabled.set(0, u32::from(on), 0).context("cannot switch tracing")
+    }
+
+    /// Moves records to the sequencer; returns how many.
+    fn drain(&mut self) -> usize {
+        let mut taken = 0;
+        let mut unknown = 0;
+        let mut malformed = 0;
+        let ring = self.ring.get_mut();
+        while taken < DRAIN_AT_MOST {
+            let Some(record) = ring.next() else { break };
+            taken += 1;
+            match decode(&record) {
+                Ok(event) => self.sequencer.push(event),
+                Err(DecodeError::UnknownKind(_)) => unknown += 1,
+                Err(DecodeError::Malformed) => malformed += 1,
+            }
+        }
+        let now = monotonic_ns();
+        self.loss(now, None, None, LossReason::UnknownKind, unknown);
+        self.loss(now, None, None, LossReason::Malformed, malformed);
+        taken
+    }
+
+    fn loss(&mut self, ts_ns: u64, hook: Option<Hook>, cpu: Option<u32>, reason: LossReason, count: u64) {
+        if count > 0 {
+            self.pending.push(Event::Loss(Loss { ts_ns, hook, cpu, reason, count }));
+        }
+    }
+
+    fn report_misses(&mut self, now: u64, missed: Vec<(Hook, LossReason, u64)>) {
+        for (hook, reason, count) in missed {
+            self.loss(now, Some(hook), None, reason, count);
+        }
+    }
+
+    fn read_losses(&mut self, now: u64) -> Result<()> {
+        let counters: PerCpuArray<_, u64> =
+            PerCpuArray::try_from(self.ebpf.map("LOSSES").context("the object has no map LOSSES")?)?;
+        for (hook, cpu, miss, count) in self.losses.news(&counters)? {
+            self.loss(now, Some(hook), Some(cpu), LossReason::Probe(miss), count);
+        }
+        Ok(())
+    }
+}
+
+impl EventSource for Live {
+    type Error = anyhow::Error;
+
+    fn info(&self) -> &TraceInfo {
+        &self.info
+    }
+
+    fn next_events(&mut self, events: &mut Vec<Event>) -> Result<bool> {
+        if self.state == State::Running {
+            let before = monotonic_ns();
+            if self.drain() < DRAIN_AT_MOST {
+                self.sequencer.release(before, &mut self.pending);
+            } else {
+                self.sequencer.release_seen(&mut self.pending);
+            }
+            let late = self.sequencer.take_late();
+            self.loss(before, None, None, LossReason::Late, late);
+            if before >= self.next_losses_ns {
+                self.next_losses_ns = before.saturating_add(LOSSES_EVERY_NS);
+                let missed = self.misses.take();
+                self.report_misses(before, missed);
+                self.read_losses(before)?;
+            }
+        }
+        events.append(&mut self.pending);
+        Ok(self.state == State::Running)
+    }
+}
