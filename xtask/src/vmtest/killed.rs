@@ -1,6 +1,6 @@
 //! A tracer that is killed leaves nothing in the kernel.
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 
 use crate::herd::outcome::succeeded;
 use crate::herd::spec::{Backend, word};
@@ -11,7 +11,7 @@ use crate::vmtest::Case;
 /// frees programs and maps a moment after their last user has gone: that moment is waited for, not assumed.
 const SCRIPT: &str = r#"
 held() { guest bpf-ids; cat /sys/kernel/debug/kprobes/list; }
-running() { pgrep -x 'eptrace|demos|herd-.*' > /dev/null; }
+running() { cat /proc/[0-9]*/comm 2> /dev/null | grep -qxE 'eptrace|demos|herd-.*'; }
 held > before
 rm -f ready
 eptrace record -o killed.arrow --backend BACKEND --ready-file ready -- \
@@ -49,7 +49,8 @@ fn case(backend: Backend) -> Case {
             ),
         ],
         check: Box::new(|results| -> Result<()> {
-            succeeded(&results[0], "the killing").map_err(|error| error.context(results[1].out()))
+            succeeded(&results[0], "the killing")
+                .map_err(|error| anyhow!("{error:#}\nthe kernel held, and these ran:\n{}", results[1].out()))
         }),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Result, bail};
 
 use super::Tally;
 use crate::progress;
@@ -75,9 +75,9 @@ fn on_kernel(shape: &Shape, kernel: &kernel::Kernel, contents: &Contents, cases:
 /// A case whose jobs did not all run has failed, whatever the others said.
 fn judge(case: &Case, results: &[JobResult]) -> Result<()> {
     if results.len() < case.jobs.len() || results.iter().any(|result| result.ending.is_none()) {
-        return Err(anyhow!("the virtual machine ended before this case was done"));
+        bail!("the virtual machine ended before this case was done");
     }
-    (case.check)(results).with_context(|| format!("after {}", case.jobs[0].argv.join(" ").lines().next().unwrap_or("")))
+    (case.check)(results)
 }
 
 /// Says which cases are over while the machine runs, and how long each took.
