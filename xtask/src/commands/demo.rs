@@ -146,7 +146,11 @@ fn herd(arguments: &HerdArgs, place: &Place<'_>, name: &str) -> Result<bool> {
         .collect();
     let mut jobs: Vec<Job> = specs.iter().flat_map(|spec| spec.jobs(TIMEOUT_S)).collect();
     jobs.extend(comparison(&specs));
-    let results = place.run(&jobs, &mut |index| progress::say(&format!("{name}: {} is done", jobs[index].name)))?;
+    let results = place.run(&jobs, &mut |index| {
+        if let Some(spec) = specs.get(index / JOBS).filter(|_| index % JOBS == 0) {
+            progress::say(&format!("{name}: recorded herd {}", word(spec.mode)));
+        }
+    })?;
     let mut all_equal = true;
     for (spec, results) in specs.iter().zip(results.chunks(JOBS)) {
         let (outcome, _) =

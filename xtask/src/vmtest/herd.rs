@@ -92,6 +92,20 @@ fn fan_out_is_exact(spec: &Spec, report: &Value) -> Result<()> {
             "{what} is not {expected} in each of {wakeups} wakeups but {found:?} (value: wakeups)"
         );
     }
+    every_wake_has_an_end(row)
+}
+
+/// Each woken task either came back with events or slept on inside the same call, where no syscall shows it.
+fn every_wake_has_an_end(row: &Value) -> Result<()> {
+    let number = |path: &str| {
+        row.pointer(path).and_then(Value::as_u64).with_context(|| format!("the report has no herd[0]{path}: {row}"))
+    };
+    let (woken, returned) = (number("/woken/total")?, number("/returned/total")?);
+    let (swallowed, unfinished) = (number("/swallowed")?, number("/unfinished")?);
+    ensure!(
+        woken == returned + swallowed + unfinished,
+        "{woken} woken are not {returned} returned, {swallowed} that slept on and {unfinished} unfinished"
+    );
     Ok(())
 }
 
@@ -115,8 +129,9 @@ mod tests {
     }
 
     fn report(woken: &Value) -> Value {
-        let spread = |histogram: &Value| json!({"total": 0, "histogram": histogram});
-        json!({"herd": [{"wakeups": 200, "called": spread(&json!({"4": 200})), "woken": spread(woken),
+        let spread = |histogram: &Value| json!({"total": 800, "histogram": histogram});
+        json!({"herd": [{"wakeups": 200, "swallowed": 585, "unfinished": 0,
+            "returned": {"total": 215}, "called": spread(&json!({"4": 200})), "woken": spread(woken),
             "useful": spread(&json!({"1": 200})), "wasted": spread(&json!({"3": 200}))}]})
     }
 
@@ -125,6 +140,9 @@ mod tests {
         assert!(fan_out_is_exact(&spec(Mode::Lt), &report(&json!({"4": 200}))).is_ok());
         let error = fan_out_is_exact(&spec(Mode::Lt), &report(&json!({"3": 1, "4": 199}))).unwrap_err();
         assert!(error.to_string().contains("woken is not 4"), "{error}");
+        let mut lost = report(&json!({"4": 200}));
+        lost["herd"][0]["swallowed"] = json!(584);
+        assert!(fan_out_is_exact(&spec(Mode::Lt), &lost).is_err());
         assert!(fan_out_is_exact(&spec(Mode::Exclusive), &report(&json!({"4": 200}))).is_err());
         assert!(fan_out_is_exact(&spec(Mode::Lt), &json!({"herd": []})).is_err());
     }
