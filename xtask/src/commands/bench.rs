@@ -34,21 +34,37 @@ buffers, writing its file). They repeat to about one percent.";
 /// Emulation of one processor is slow, and strace makes it slower.
 const TIMEOUT_S: u64 = 900;
 
-/// The fields that eptrace records of the same moments of the same program, printed as text.
+/// The fields that eptrace records of the same moments of the same program, printed as text: callback, wait, scan, end of wait.
 ///
 /// Callbacks are told by the wait queues that the program's items were hung into, as in the tests' second opinion: a filter
 /// by the task's name would let those through that bpftrace's own buffer causes in an interrupt of that task, and each
-/// printed one would cause the next, without end.
+/// printed one would cause the next, without end. (`struct eppoll_entry`: `base` lies before `wait`, `whead` behind it.)
 const BPFTRACE: &str = r#"
 kprobe:ep_ptable_queue_proc /comm == "demos"/ { @head[arg1] = 1; }
-kprobe:ep_poll_callback /@head[*(uint64 *)(arg0 + 40)] == 1/ { printf("%llu %d %d callback %lx %d %lx\n", nsecs, cpu, tid, arg0, arg1, arg3); }
-kprobe:do_epoll_ctl /comm == "demos"/ { printf("%llu %d %d ctl %d %d %d\n", nsecs, cpu, tid, arg0, arg1, arg2); }
-kretprobe:do_epoll_ctl /comm == "demos"/ { printf("%llu %d %d ctl returned %d\n", nsecs, cpu, tid, retval); }
-tracepoint:syscalls:sys_enter_epoll_wait /comm == "demos"/ { printf("%llu %d %d wait %d %d %d\n", nsecs, cpu, tid, args->epfd, args->maxevents, args->timeout); }
-tracepoint:syscalls:sys_exit_epoll_wait /comm == "demos"/ { printf("%llu %d %d wait returned %d\n", nsecs, cpu, tid, args->ret); }
-tracepoint:syscalls:sys_enter_epoll_pwait /comm == "demos"/ { printf("%llu %d %d wait %d %d %d\n", nsecs, cpu, tid, args->epfd, args->maxevents, args->timeout); }
-tracepoint:syscalls:sys_exit_epoll_pwait /comm == "demos"/ { printf("%llu %d %d wait returned %d\n", nsecs, cpu, tid, args->ret); }
-END { clear(@head); }
+kprobe:ep_poll_callback /@head[*(uint64 *)(arg0 + 40)] == 1/ {
+  $epi = (struct epitem *)*(uint64 *)(arg0 - 8);
+  $ep = $epi->ep;
+  printf("%llu %d %d %d callback %lx %lx %lx %lx %lx %lx %lx %d %x %x %x %lx %lx %lx\n", nsecs, cpu, pid, tid,
+    $ep, $epi, $epi->ffd.file, *(uint64 *)(arg0 + 40), arg0, *(uint64 *)(arg0 + 32), $epi->event.data,
+    $epi->ffd.fd, $epi->event.events, arg3, *(uint32 *)arg0, $epi->rdllink.next,
+    *(uint64 *)(*(uint64 *)(arg0 - 8) + 40), $ep->ovflist);
+}
+kprobe:do_epoll_wait /comm == "demos"/ {
+  $files = ((struct task_struct *)curtask)->files->fdt->fd;
+  @events[tid] = arg1;
+  printf("%llu %d %d %d wait %lx %d %d %d\n", nsecs, cpu, pid, tid,
+    (uint64)(*($files + arg0))->private_data, arg0, arg2, arg3);
+}
+kprobe:ep_done_scan /comm == "demos"/ {
+  $ep = (struct eventpoll *)arg0;
+  printf("%llu %d %d %d scan %lx %lx %lx %lx\n", nsecs, cpu, pid, tid,
+    arg0, $ep->rdllist.next, *(uint64 *)arg1, $ep->ovflist);
+}
+tracepoint:syscalls:sys_exit_epoll_wait /@events[tid]/ {
+  $event = (struct epoll_event *)uptr(@events[tid]);
+  printf("%llu %d %d %d returned %d %x %lx\n", nsecs, cpu, pid, tid, args->ret, $event->events, $event->data);
+}
+END { clear(@head); clear(@events); }
 "#;
 
 /// Measure what tracing costs
@@ -192,7 +208,7 @@ fn job((name, argv): &(&'static str, Vec<String>)) -> Job {
         name: (*name).to_owned(),
         argv: argv.clone(),
         // As much room as eptrace's ring buffer has: what bpftrace loses, it need not print.
-        env: vec![("BPFTRACE_PERF_RB_PAGES".to_owned(), "2048".to_owned())],
+        env: vec![("BPFTRACE_PERF_RB_PAGES".to_owned(), "4096".to_owned())],
         timeout_s: TIMEOUT_S,
         ..Job::default()
     }

@@ -30,7 +30,7 @@ pub(crate) fn build(packages: &[&str]) -> Result<PathBuf> {
         bail!("the virtual machine is x86-64 only so far: run on an x86-64 machine, or use --host");
     }
     let mut command = cargo();
-    command.args(["build", "--quiet", "--profile", PROFILE, "--target", TARGET]);
+    command.args(["build", "--quiet", "--locked", "--profile", PROFILE, "--target", TARGET]);
     for package in packages {
         command.args(["--package", package]);
     }
