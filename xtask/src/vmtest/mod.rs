@@ -1,5 +1,6 @@
 //! The tests that need a kernel of their own: all cases of one kernel run in one virtual machine.
 
+mod attach;
 mod herd;
 mod independent;
 mod killed;
@@ -25,6 +26,7 @@ pub(crate) fn cases(filter: &str) -> Vec<Case> {
     let mut cases = herd::cases();
     cases.extend(independent::cases());
     cases.extend(killed::cases());
+    cases.extend(attach::cases());
     cases.retain(|case| case.name.contains(filter));
     cases
 }
