@@ -60,4 +60,3 @@ pub(crate) fn epitem(address: u64) -> Result<Epitem, Miss> {
         fd: word(&block, offset!(epitem_fd)) as i32,
     })
 }
-

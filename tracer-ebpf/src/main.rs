@@ -16,6 +16,7 @@ mod globals;
 mod kread;
 mod maps;
 mod probes;
+mod sys_exit;
 mod tasks;
 
 /// The licence that the kernel reads: the helpers used here ask for a GPL-compatible one.

@@ -31,8 +31,16 @@ pub(crate) struct TaskState {
     pub(crate) described: u64,
 }
 
-const EMPTY: TaskState =
-    TaskState { flags: 0, epfd: -1, ep: 0, user_events: 0, ctl: [-1, 0, -1], accept_fd: -1, ctl_event: 0, described: 0 };
+const EMPTY: TaskState = TaskState {
+    flags: 0,
+    epfd: -1,
+    ep: 0,
+    user_events: 0,
+    ctl: [-1, 0, -1],
+    accept_fd: -1,
+    ctl_event: 0,
+    described: 0,
+};
 
 /// The state of a task, if it has one. It stays valid while the program runs.
 #[inline(always)]

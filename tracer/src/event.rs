@@ -154,12 +154,17 @@ impl LossReason {
         }
     }
 
-    /// Whether it means that an event itself is missing, rather than a detail of one.
+    /// Whether it means, at this hook, that an event itself is missing, rather than a detail of one.
     ///
-    /// `NoEntry` is a call that began before tracing did, `Truncated` a wait whose number of events is exact.
+    /// `NoEntry` is a call that began before tracing did, but for a wake-up, which is too short for that; `Truncated` a wait whose
+    /// number of events is exact.
     #[must_use]
-    pub const fn loses_events(self) -> bool {
-        !matches!(self, Self::Probe(Miss::NoEntry | Miss::Truncated))
+    pub fn loses_events(self, hook: Option<Hook>) -> bool {
+        match self {
+            Self::Probe(Miss::NoEntry) => hook == Some(Hook::Wake),
+            Self::Probe(Miss::Truncated) => false,
+            _ => true,
+        }
     }
 }
 
@@ -183,6 +188,7 @@ pub enum MarkKind {
 
 /// The facts that hold for a whole trace; they stand in the trace file's metadata as JSON.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct TraceInfo {
     /// Version of eptrace that recorded it.
     pub eptrace: String,
@@ -200,14 +206,15 @@ pub struct TraceInfo {
     pub monotonic_ns: u64,
     /// Every hook: how it was attached, or why not.
     pub hooks: Vec<HookInfo>,
-    /// Addresses of `struct file_operations` and their symbols: what kind a registered file is.
-    pub symbols: BTreeMap<u64, String>,
+    /// Addresses of `struct file_operations` and the kind of file they stand for: `socket`, `eventfd`, `pipe`.
+    pub file_kinds: BTreeMap<u64, String>,
     /// What cannot be seen, or not be excluded, on this kernel: whole sentences.
     pub limits: Vec<String>,
 }
 
 /// How one hook was attached.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct HookInfo {
     /// [`Hook::name`]
     pub hook: String,

@@ -1,14 +1,14 @@
 //! `epoll_ctl`, and the hook that an ADD installs.
 
-use aya_ebpf::macros::{fentry, fexit, kprobe, kretprobe};
-use aya_ebpf::programs::{FEntryContext, FExitContext, ProbeContext, RetProbeContext};
+use aya_ebpf::macros::{fentry, fexit, kprobe, tracepoint};
+use aya_ebpf::programs::{FEntryContext, FExitContext, ProbeContext, TracePointContext};
 use tracer_common::events::{Ctl, Hooked, NO_EVENT};
 use tracer_common::{Hook, Miss};
 
 use crate::emit::{Now, emit, settle};
 use crate::epitem::epitem;
 use crate::globals::{config, offset};
-use crate::{context, file_info, files, filter, kread, tasks};
+use crate::{context, file_info, files, filter, kread, sys_exit, tasks};
 
 /// `EPOLL_CTL_DEL` (uapi/linux/eventpoll.h): the event is not used.
 const DEL: i32 = 2;
@@ -23,7 +23,7 @@ pub fn ctl_fexit(ctx: FExitContext) -> u32 {
     settle(Hook::Ctl, body(Now::take(), call, ctx.arg(5)))
 }
 
-/// Keeps the arguments of [`ctl_fexit`] for [`ctl_kretprobe`].
+/// Keeps the arguments of [`ctl_fexit`] for [`ctl_sys_exit`].
 #[kprobe]
 pub fn ctl_kprobe(ctx: ProbeContext) -> u32 {
     if !filter::enabled() {
@@ -35,13 +35,13 @@ pub fn ctl_kprobe(ctx: ProbeContext) -> u32 {
     }
 }
 
-/// As [`ctl_fexit`].
-#[kretprobe]
-pub fn ctl_kretprobe(ctx: RetProbeContext) -> u32 {
+/// The end of `epoll_ctl`, whose kretprobe would miss calls beyond its instances: they may sleep for the eventpoll's mutex.
+#[tracepoint]
+pub fn ctl_sys_exit(ctx: TracePointContext) -> u32 {
     if !filter::enabled() {
         return 0;
     }
-    settle(Hook::Ctl, ended(ctx.ret()))
+    settle(Hook::Ctl, ended(sys_exit::result(&ctx)))
 }
 
 /// 5.10 to 7.3: `void ep_ptable_queue_proc(struct file *file, wait_queue_head_t *whead, poll_table *pt)`

@@ -1,16 +1,12 @@
 //! `accept` and `accept4`: what a woken task got from a listening socket.
 
-use aya_ebpf::EbpfContext;
 use aya_ebpf::macros::{fexit, kprobe, tracepoint};
 use aya_ebpf::programs::{FExitContext, ProbeContext, TracePointContext};
 use tracer_common::events::Accept;
 use tracer_common::{Hook, Miss};
 
 use crate::emit::{Now, emit, settle};
-use crate::{file_info, files, filter, tasks};
-
-/// Byte offset of the result in the record of a `sys_exit_*` tracepoint.
-const SYS_EXIT_RET: usize = 16;
+use crate::{file_info, files, filter, sys_exit, tasks};
 
 /// 5.10 to 7.3: `int __sys_accept4(int fd, struct sockaddr *upeer_sockaddr, int *upeer_addrlen, int flags)`
 #[fexit]
@@ -36,9 +32,7 @@ pub fn accept_sys_exit(ctx: TracePointContext) -> u32 {
     if !filter::enabled() {
         return 0;
     }
-    // SAFETY: the record of every sys_exit tracepoint is at least this long.
-    let ret = unsafe { *ctx.as_ptr().cast::<u8>().add(SYS_EXIT_RET).cast::<i64>() };
-    settle(Hook::Accept, ended(ret as i32))
+    settle(Hook::Accept, ended(sys_exit::result(&ctx)))
 }
 
 #[inline(always)]
@@ -73,14 +67,14 @@ fn body(now: Now, fd: i32, ret: i32) -> Result<(), Miss> {
         return Ok(());
     }
     let file = files::of_current(fd)?;
-    describe_once(now, file)?;
     emit::<Accept>(now, |record| {
         // SAFETY: `emit` gives a slot for one record.
         let record = unsafe { &mut *record };
         record.file = file;
         record.fd = fd;
         record.ret = ret;
-    })
+    })?;
+    describe_once(now, file)
 }
 
 /// A listening socket that was registered before tracing began is described when a task first accepts from it.

@@ -1,6 +1,5 @@
 //! `epoll_wait`, `epoll_pwait`, `epoll_pwait2`: all three are `do_epoll_wait` inside.
 
-use aya_ebpf::EbpfContext;
 use aya_ebpf::helpers::bpf_get_current_comm;
 use aya_ebpf::macros::{fentry, fexit, kprobe, tracepoint};
 use aya_ebpf::programs::{FEntryContext, FExitContext, ProbeContext, TracePointContext};
@@ -10,10 +9,7 @@ use tracer_common::{Hook, MAX_RETURNED, Miss};
 use crate::emit::{Now, count, emit, settle};
 use crate::globals::config;
 use crate::tasks::{IN_WAIT, NAMED, TaskState};
-use crate::{context, files, filter, kread, tasks};
-
-/// Byte offset of the result in the record of a `sys_exit_*` tracepoint (include/trace/trace_events.h, x86-64 and arm64).
-const SYS_EXIT_RET: usize = 16;
+use crate::{context, files, filter, kread, sys_exit, tasks};
 
 /// 5.11 to 7.3: `int do_epoll_wait(int epfd, struct epoll_event *events, int maxevents, struct timespec64 *to)`;
 /// 5.10: the last argument is `int timeout`, milliseconds.
@@ -37,12 +33,19 @@ pub fn wait_fexit(ctx: FExitContext) -> u32 {
     leave(ctx.arg(4))
 }
 
+/// As [`wait_fexit`], beside [`wait_sys_exit_unseen`]: only for a wait that was seen to begin, so that no end is told twice.
+#[fexit]
+pub fn wait_fexit_seen(ctx: FExitContext) -> u32 {
+    if tasks::get(Now::take().tid).is_none() {
+        return 0;
+    }
+    leave(ctx.arg(4))
+}
+
 /// The end of `epoll_wait`, `epoll_pwait` or `epoll_pwait2`, whose kretprobe would miss calls beyond its instances: they sleep.
 #[tracepoint]
 pub fn wait_sys_exit(ctx: TracePointContext) -> u32 {
-    // SAFETY: the record of every sys_exit tracepoint is at least this long.
-    let ret = unsafe { *ctx.as_ptr().cast::<u8>().add(SYS_EXIT_RET).cast::<i64>() };
-    leave(ret as i32)
+    leave(sys_exit::result(&ctx))
 }
 
 /// As [`wait_sys_exit`], beside [`wait_fexit`]: only for a task that was not seen to begin its wait, because it already slept
@@ -52,9 +55,7 @@ pub fn wait_sys_exit_unseen(ctx: TracePointContext) -> u32 {
     if tasks::get(Now::take().tid).is_some() {
         return 0;
     }
-    // SAFETY: as in `wait_sys_exit`.
-    let ret = unsafe { *ctx.as_ptr().cast::<u8>().add(SYS_EXIT_RET).cast::<i64>() };
-    leave(ret as i32)
+    leave(sys_exit::result(&ctx))
 }
 
 #[inline(always)]
@@ -101,13 +102,15 @@ fn entry(epfd: i32, events: u64, maxevents: i32, timeout: u64) -> Result<(), Mis
     if !known {
         filter::adopt(ep, true)?;
     }
-    name_once(now, state)?;
     // SAFETY: a map value outlives the program's run; only this task's own calls write to it.
     unsafe {
         (*state).flags |= IN_WAIT;
         (*state).epfd = epfd;
         (*state).ep = ep;
         (*state).user_events = events;
+    }
+    if let Err(miss) = name_once(now, state) {
+        count(Hook::WaitEnter, miss);
     }
     let timeout_ns = timeout_ns(timeout)?;
     emit::<WaitEnter>(now, |record| {

@@ -66,7 +66,7 @@ fn lost(losses: &Losses) -> Lost {
         cpu,
         reason: reason.name(),
         count,
-        loses_events: reason.loses_events(),
+        loses_events: reason.loses_events(hook),
     });
     Lost { total: losses.total(), events: losses.events(), by: by.collect() }
 }

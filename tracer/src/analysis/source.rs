@@ -87,7 +87,7 @@ pub(crate) fn sources(model: &Model, info: &TraceInfo) -> Vec<Source> {
         (!source.listening, u64::MAX - source.stats.outcomes.total(), first)
     });
     for (f_op, files, stats) in model.files().ended() {
-        let kind = info.symbols.get(&f_op).map_or_else(|| "file".to_owned(), |symbol| kind_of_symbol(symbol));
+        let kind = info.file_kinds.get(&f_op).cloned().unwrap_or_else(|| "file".to_owned());
         sources.push(Source {
             name: format!("{files} ended files: {kind}"),
             kind,
@@ -134,7 +134,7 @@ fn kind(file: &File, info: &TraceInfo) -> String {
     match known.family {
         AF_INET | AF_INET6 => transport(known).to_owned(),
         AF_UNIX => "unix socket".to_owned(),
-        0 => info.symbols.get(&known.f_op).map_or_else(|| "file".to_owned(), |symbol| kind_of_symbol(symbol)),
+        0 => info.file_kinds.get(&known.f_op).cloned().unwrap_or_else(|| "file".to_owned()),
         other => format!("socket of family {other}"),
     }
 }
@@ -145,27 +145,6 @@ fn transport(info: &FileInfo) -> &'static str {
         SOCK_DGRAM => "udp",
         _ => "ip socket",
     }
-}
-
-/// What kind of file has these `file_operations`; the symbol itself where there is no better word.
-fn kind_of_symbol(symbol: &str) -> String {
-    match symbol {
-        "socket_file_ops" => "socket",
-        "eventfd_fops" => "eventfd",
-        "pipefifo_fops" => "pipe",
-        "timerfd_fops" => "timerfd",
-        "eventpoll_fops" => "eventpoll",
-        "signalfd_fops" => "signalfd",
-        "inotify_fops" => "inotify",
-        "fanotify_fops" => "fanotify",
-        "pidfd_fops" => "pidfd",
-        "tty_fops" => "terminal",
-        "perf_fops" => "perf event",
-        "bpf_map_fops" => "bpf map",
-        "io_uring_fops" => "io_uring",
-        other => other,
-    }
-    .to_owned()
 }
 
 fn address(family: u16, bytes: [u8; 16], port: u16) -> String {

@@ -26,7 +26,8 @@ Examples:
   eptrace check --json | jq '.hooks[] | {hook, backend, missing}'
   eptrace check --backend kprobe
 
-Every hook is attached and let go again; nothing is recorded. Exit code 0: this kernel can be traced. 3: it cannot.")]
+Every hook is attached and let go again; nothing is recorded. Exit code 0: this kernel can be traced. 3: it
+cannot. 2: this user may not try.")]
 pub(super) struct CheckArgs {
     /// One object with `schema_version`
     #[arg(long)]
@@ -96,6 +97,8 @@ pub(super) fn run(args: &CheckArgs, verbose: u8) -> Result<ExitCode> {
     let facts = Facts::gather(args.probes.btf.as_deref());
     let mut lines = lines(&system, args.probes.btf.as_ref());
     let mut hooks = Vec::new();
+    let may = system.privileges.as_ref().map_or(true, |privileges| privileges.may_trace())
+        && system.initial_user_namespace != Ok(false);
     let sentence = match &facts {
         Err(error) => Err(format!("{error:#}")),
         Ok(facts) => {
@@ -119,13 +122,24 @@ pub(super) fn run(args: &CheckArgs, verbose: u8) -> Result<ExitCode> {
         kind: "check",
         kernel: shown(&system.release),
         traceable: sentence.is_ok(),
-        sentence: sentence.unwrap_or_else(|why| format!("This kernel cannot be traced: {why}.")),
+        sentence: sentence.unwrap_or_else(|why| {
+            if may {
+                format!("This kernel cannot be traced: {why}.")
+            } else {
+                "Whether this kernel can be traced is not known: run eptrace check as root on the host.".to_owned()
+            }
+        }),
         facts: lines,
         hooks,
     };
     let text = if args.json { serde_json::to_string(&check)? + "\n" } else { text(&check) };
     print(&text)?;
-    Ok(if check.traceable { ExitCode::SUCCESS } else { ExitCode::from(3) })
+    Ok(match (check.traceable, may) {
+        (true, _) => ExitCode::SUCCESS,
+        // It says nothing of the kernel that it refuses this user.
+        (false, false) => ExitCode::from(2),
+        (false, true) => ExitCode::from(3),
+    })
 }
 
 /// What follows from the hooks.
@@ -182,7 +196,7 @@ fn line(name: &'static str, fact: &Fact<bool>, words: (&str, &str), bad: Standin
         Ok(false) => (words.1.to_owned(), bad),
         Err(why) => (format!("unknown: {why}"), Standing::Doubt),
     };
-    Line { name, value, standing, advice: if standing == bad { advice } else { "" } }
+    Line { name, value, standing, advice: if *fact == Ok(false) { advice } else { "" } }
 }
 
 fn lines(system: &System, btf: Option<&PathBuf>) -> Vec<Line> {
@@ -203,6 +217,13 @@ fn lines(system: &System, btf: Option<&PathBuf>) -> Vec<Line> {
             ("may load probes", "may not load probes"),
             Standing::Bad,
             "run as root, or with CAP_BPF and CAP_PERFMON",
+        ),
+        line(
+            "user namespace",
+            &system.initial_user_namespace,
+            ("the kernel's own", "another: privileges count for nothing here"),
+            Standing::Bad,
+            "run on the host",
         ),
         line(
             "pid namespace",

@@ -7,19 +7,21 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use tokio::io::unix::AsyncFd;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, sleep_until};
 
 use super::held::{Held, Output, Status, reap};
+use super::say::say;
 use super::target::TargetArgs;
 use crate::event::{Event, TraceInfo};
 use crate::kernel::process::Process;
-use crate::output::sanitize;
 use crate::source::EventSource;
 use crate::source::live::Live;
 
 /// How long a command may take to end after SIGTERM before it is killed.
 const GRACE: Duration = Duration::from_secs(5);
+/// How often it is looked whether a command that was told to end has ended.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// What takes the events of a live trace.
 pub(super) trait Sink {
@@ -45,21 +47,27 @@ pub(super) fn follow(args: &TargetArgs, output: Output, verbose: u8, sink: &mut 
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the runtime")?;
     runtime.block_on(async {
+        // From here on a signal means a proper end.
+        let mut signals = Signals::listen()?;
         let mut live = Live::start(&options)?;
         for target in &targets {
             target.still_there()?;
         }
-        sink.start(live.info())?;
-        let child = held.map(Held::release).transpose()?;
         if let Some(path) = &args.ready_file {
             std::fs::write(path, b"").with_context(|| format!("cannot write the ready file {}", path.display()))?;
         }
-        announce(args);
-        let followed = run(&mut live, targets, args.duration, sink).await;
-        let stopped = finish(&mut live, sink, followed.is_ok());
+        let child = held.map(Held::release).transpose()?;
+        let followed = match sink.start(live.info()) {
+            Ok(()) => {
+                announce(args);
+                run(&mut live, targets, &mut signals, args.duration, child, sink).await
+            }
+            Err(error) => Err(error),
+        };
         if let Some(pid) = child {
-            end_child(pid).await;
+            end_command(&live, pid, matches!(followed, Ok(Ended::TargetsGone))).await;
         }
+        let stopped = finish(&mut live, sink, followed.is_ok());
         followed.and(stopped)
     })
 }
@@ -71,32 +79,81 @@ fn announce(args: &TargetArgs) {
             Some(duration) => format!("for {} s; Ctrl-C ends it sooner", duration.as_secs_f64()),
             None => "Ctrl-C ends it".to_owned(),
         };
-        eprintln!("eptrace: tracing {} ({end})", sanitize::text(&args.words()));
+        say(&format!("tracing {} ({end})", args.words()));
+    }
+}
+
+/// What ended a trace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ended {
+    /// A signal, or the time that was given.
+    Asked,
+    /// Nothing is left of what was traced.
+    TargetsGone,
+}
+
+/// The signals that end a trace.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn listen() -> Result<Self> {
+        let listen = |kind| signal(kind).context("cannot listen for signals");
+        Ok(Self {
+            interrupt: listen(SignalKind::interrupt())?,
+            terminate: listen(SignalKind::terminate())?,
+            hangup: listen(SignalKind::hangup())?,
+        })
+    }
+
+    async fn any(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+            _ = self.hangup.recv() => {}
+        }
     }
 }
 
 /// Hands events on until something says to stop.
-async fn run(live: &mut Live, targets: Vec<Target>, duration: Option<Duration>, sink: &mut impl Sink) -> Result<()> {
-    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
-    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
-    let end = duration.map(|duration| Instant::now() + duration);
+async fn run(
+    live: &mut Live,
+    targets: Vec<Target>,
+    signals: &mut Signals,
+    duration: Option<Duration>,
+    child: Option<u32>,
+    sink: &mut impl Sink,
+) -> Result<Ended> {
+    let end = duration.and_then(|duration| Instant::now().checked_add(duration));
     let mut all_gone = std::pin::pin!(all_gone(targets));
+    let mut gone = false;
     let mut events = Vec::new();
     loop {
-        let stop = tokio::select! {
-            () = all_gone.as_mut() => true,
-            _ = interrupt.recv() => true,
-            _ = terminate.recv() => true,
-            () = reached(end) => true,
-            waited = live.wait() => { waited.context("cannot wait for the ring buffer")?; false }
+        let mut ended = tokio::select! {
+            () = all_gone.as_mut(), if !gone => { gone = true; None }
+            () = signals.any() => Some(Ended::Asked),
+            () = reached(end) => Some(Ended::Asked),
+            waited = live.wait() => { waited.context("cannot wait for the ring buffer")?; None }
         };
+        // A command that puts itself into the background goes on in its children.
+        if gone && (child.is_none() || !live.followed()?.into_iter().any(runs)) {
+            ended = ended.or(Some(Ended::TargetsGone));
+        }
         live.next_events(&mut events)?;
         sink.take(&events)?;
         events.clear();
-        if stop {
-            return Ok(());
+        if let Some(ended) = ended {
+            return Ok(ended);
         }
     }
+}
+
+/// Whether a process runs: a zombie does not.
+fn runs(pid: u32) -> bool {
+    Process::find(pid).is_ok()
 }
 
 /// Switches off, and hands the rest on unless the sink has already failed.
@@ -177,19 +234,19 @@ impl Target {
     }
 }
 
-/// Ends the command if it still runs, and says how it ended if not well.
-async fn end_child(pid: u32) {
-    let Ok(target) = Target::child(pid) else { return };
-    let stopped = target.still_there().is_ok();
-    if stopped {
-        kill(pid, libc::SIGTERM);
+/// Ends what still runs of the command and its children; says how the command ended, unless that was asked for.
+async fn end_command(live: &Live, pid: u32, by_itself: bool) {
+    let followed = live.followed().unwrap_or_default();
+    let left = || followed.iter().copied().chain([pid]).filter(|pid| runs(*pid));
+    left().for_each(|pid| kill(pid, libc::SIGTERM));
+    let until = Instant::now() + GRACE;
+    while left().next().is_some() && Instant::now() < until {
+        tokio::time::sleep(LOOK_EVERY).await;
     }
-    if tokio::time::timeout(GRACE, target.gone()).await.is_err() {
-        kill(pid, libc::SIGKILL);
-    }
+    left().for_each(|pid| kill(pid, libc::SIGKILL));
     match reap(pid) {
-        Some(Status::Code(code)) if code != 0 && !stopped => eprintln!("eptrace: the command exited with code {code}"),
-        Some(Status::Signal(signal)) if !stopped => eprintln!("eptrace: the command was killed by signal {signal}"),
+        Some(Status::Code(code)) if code != 0 && by_itself => say(&format!("the command exited with code {code}")),
+        Some(Status::Signal(signal)) if by_itself => say(&format!("the command was killed by signal {signal}")),
         _ => {}
     }
 }

@@ -2,7 +2,7 @@
 
 use std::io::{IsTerminal, Write};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 
 use crate::output::{Json, Markdown, Output, Text};
@@ -53,9 +53,22 @@ fn colour(terminal: bool) -> bool {
     terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
-/// Prints to standard output.
+/// Nobody reads standard output any more.
+#[derive(Debug, thiserror::Error)]
+#[error("standard output is closed")]
+pub(super) struct StdoutClosed;
+
+/// What became of writing to standard output: that nobody reads it any more is [`StdoutClosed`].
+pub(super) fn written(result: std::io::Result<()>) -> Result<()> {
+    match result {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Err(StdoutClosed.into()),
+        other => other.context("cannot write to standard output"),
+    }
+}
+
+/// Prints a report to standard output; whoever reads it may stop.
 pub(super) fn print(text: &str) -> Result<()> {
     let mut stdout = std::io::stdout().lock();
-    stdout.write_all(text.as_bytes())?;
-    Ok(stdout.flush()?)
+    let result = written(stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()));
+    result.or_else(|error| if error.is::<StdoutClosed>() { Ok(()) } else { Err(error) })
 }

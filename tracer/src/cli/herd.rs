@@ -8,6 +8,7 @@ use clap::Args;
 use super::follow::{Sink, follow};
 use super::format::{FormatArgs, print};
 use super::held::Output;
+use super::say::say;
 use super::target::TargetArgs;
 use crate::analysis::{HERD_MEAN_WASTED, HERD_MIN_WORKERS, Report, Verdict};
 use crate::event::{Event, TraceInfo};
@@ -17,7 +18,8 @@ use crate::model::Model;
 #[derive(Debug, Args)]
 #[command(after_help = herd_help())]
 pub(super) struct HerdArgs {
-    /// Exit with 1 when there is a herd, or when it cannot be excluded because events were lost
+    /// Exit with 1 when there is a herd, or when it cannot be excluded: events were lost, a hook is missing, no listening
+    /// socket or no accept was seen
     #[arg(long)]
     fail_on_herd: bool,
     #[command(flatten)]
@@ -68,8 +70,10 @@ pub(super) fn run(args: &HerdArgs, verbose: u8) -> Result<ExitCode> {
     watching.model.finish();
     let report = Report::new(&watching.model, &watching.info);
     print(&args.format.output().report(&report))?;
-    // A loss can have hidden the socket itself.
-    let unseen = report.herd.is_empty() && !report.complete;
+    let unseen = report.herd.is_empty();
+    if args.fail_on_herd && unseen {
+        say("no listening socket was seen in an eventpoll, so a herd cannot be excluded");
+    }
     let found = report.has(Verdict::Herd) || report.has(Verdict::Incomplete) || unseen;
     Ok(if args.fail_on_herd && found { ExitCode::from(1) } else { ExitCode::SUCCESS })
 }

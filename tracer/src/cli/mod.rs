@@ -8,6 +8,7 @@ mod herd;
 mod privilege;
 mod record;
 mod report;
+mod say;
 mod target;
 mod trace;
 
@@ -15,7 +16,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::output::sanitize;
+use self::format::StdoutClosed;
+use self::say::say;
 
 /// Shows what epoll really does inside a live Linux kernel: ready lists, wakeups and their fan-out.
 #[derive(Debug, Parser)]
@@ -76,16 +78,17 @@ pub fn main() -> ExitCode {
 
 /// One sentence on standard error, and the exit code. Whoever reads our output may stop reading: that is no error.
 fn fail(error: &anyhow::Error) -> ExitCode {
-    let broken_pipe = error
-        .chain()
-        .filter_map(|cause| cause.downcast_ref::<std::io::Error>())
-        .any(|cause| cause.kind() == std::io::ErrorKind::BrokenPipe);
-    if broken_pipe {
+    if error.downcast_ref::<StdoutClosed>().is_some() {
         return ExitCode::SUCCESS;
     }
-    for line in format!("eptrace: {error:#}").lines() {
-        eprintln!("{}", sanitize::text(line));
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        // Some errors name their cause themselves.
+        if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
     }
+    say(&text);
     let untraceable = error.downcast_ref::<crate::source::live::Untraceable>().is_some();
     ExitCode::from(if untraceable { 3 } else { 2 })
 }

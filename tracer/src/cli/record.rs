@@ -7,6 +7,7 @@ use clap::Args;
 
 use super::follow::{Sink, follow};
 use super::held::Output;
+use super::say::say;
 use super::target::TargetArgs;
 use crate::event::{Event, TraceInfo};
 use crate::trace_file::{Target, Writer};
@@ -49,7 +50,7 @@ impl Sink for Recording {
         let writer = self.writer.as_mut().context("the recording has not begun")?;
         for event in events {
             if let Event::Loss(loss) = event
-                && loss.reason.loses_events()
+                && loss.reason.loses_events(loss.hook)
             {
                 self.lost = self.lost.saturating_add(loss.count);
             }
@@ -72,9 +73,9 @@ pub(super) fn run(args: &RecordArgs, verbose: u8) -> Result<()> {
     // What ended the trace says more than what then became of the file.
     followed?;
     let totals = finished?;
-    eprintln!("eptrace: {} rows, {} bytes in {}", totals.rows, totals.bytes, args.output.display());
+    say(&format!("{} rows, {} bytes in {}", totals.rows, totals.bytes, args.output.display()));
     if recording.lost > 0 {
-        eprintln!("eptrace: {} events were LOST; the report says where. A larger --buffer helps.", recording.lost);
+        say(&format!("{} events were LOST; the report says where. A larger --buffer may help.", recording.lost));
     }
     Ok(())
 }

@@ -6,6 +6,7 @@ use anyhow::Result;
 use clap::Args;
 
 use super::format::{FormatArgs, print};
+use super::say::say;
 use crate::analysis::{Report, compare};
 use crate::model::Model;
 use crate::output::sanitize;
@@ -72,7 +73,7 @@ fn read(path: &Path) -> Result<Report> {
     let mut report = Report::new(&model, source.info());
     if let Some(torn) = source.torn() {
         let torn = sanitize::text(&torn.to_string());
-        eprintln!("eptrace: warning: {torn}");
+        say(&format!("warning: {torn}"));
         report.complete = false;
         report.limits.insert(0, torn);
     }

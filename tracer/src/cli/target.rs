@@ -120,10 +120,16 @@ impl ProbeArgs {
     }
 }
 
+/// Ten years: far within what the clocks can add up.
+const MAX_SECONDS: f64 = 315_360_000.0;
+
 fn seconds(text: &str) -> Result<Duration, String> {
     let seconds: f64 = text.parse().map_err(|_| "not a number of seconds".to_owned())?;
     if seconds <= 0.0 {
         return Err("must be more than 0".to_owned());
+    }
+    if seconds > MAX_SECONDS {
+        return Err(format!("more than {MAX_SECONDS:.0} seconds"));
     }
     Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
 }

@@ -6,11 +6,13 @@ use anyhow::Result;
 use clap::Args;
 
 use super::follow::{Sink, follow};
+use super::format::written;
 use super::held::Output;
+use super::say::say;
 use super::target::TargetArgs;
 use crate::event::{Event, TraceInfo};
 use crate::model::Model;
-use crate::output::{lines, sanitize};
+use crate::output::lines;
 
 /// Arguments of `eptrace trace`.
 #[derive(Debug, Args)]
@@ -40,7 +42,7 @@ impl<W: Write> Sink for Lines<W> {
     fn start(&mut self, info: &TraceInfo) -> Result<()> {
         self.info = info.clone();
         for limit in &info.limits {
-            eprintln!("eptrace: note: {}", sanitize::text(limit));
+            say(&format!("note: {limit}"));
         }
         Ok(())
     }
@@ -53,9 +55,9 @@ impl<W: Write> Sink for Lines<W> {
             } else {
                 lines::line(event, &self.info, &self.model)
             };
-            writeln!(self.out, "{}", line.trim_end())?;
+            written(writeln!(self.out, "{}", line.trim_end()))?;
         }
-        Ok(self.out.flush()?)
+        written(self.out.flush())
     }
 }
 

@@ -34,7 +34,9 @@ impl Losses {
     /// Events that are missing; details of events are not counted.
     #[must_use]
     pub fn events(&self) -> u64 {
-        self.iter().filter(|((_, _, reason), _)| reason.loses_events()).fold(0, |sum, (_, n)| sum.saturating_add(n))
+        self.iter()
+            .filter(|((hook, _, reason), _)| reason.loses_events(*hook))
+            .fold(0, |sum, (_, n)| sum.saturating_add(n))
     }
 
     /// Everything that is missing, details included.

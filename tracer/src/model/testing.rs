@@ -273,7 +273,7 @@ pub(crate) fn info() -> TraceInfo {
         realtime_ns: 1_700_000_000_000_000_000,
         monotonic_ns: 1_000_000_000,
         hooks: hooks.collect(),
-        symbols: [(SOCKET_FOPS, "socket_file_ops".to_owned())].into(),
+        file_kinds: [(SOCKET_FOPS, "socket".to_owned())].into(),
         limits: Vec::new(),
     }
 }

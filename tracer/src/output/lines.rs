@@ -174,7 +174,7 @@ fn accept(e: &Accept) -> String {
 }
 
 fn file_info(e: &FileInfo, info: &TraceInfo) -> String {
-    let kind = info.symbols.get(&e.f_op).cloned().unwrap_or_else(|| format!("file_operations {:#x}", e.f_op));
+    let kind = info.file_kinds.get(&e.f_op).cloned().unwrap_or_else(|| format!("file_operations {:#x}", e.f_op));
     let mut line = format!("file {:#x} is {kind}, inode {}", e.file, e.ino);
     if e.family != 0 {
         let _ = write!(line, ", family {}, ports {} and {}, state {}", e.family, e.local_port, e.remote_port, e.state);
@@ -185,7 +185,7 @@ fn file_info(e: &FileInfo, info: &TraceInfo) -> String {
 fn loss(e: &Loss) -> String {
     let hook = e.hook.map_or("an unknown hook", tracer_common::Hook::name);
     let cpu = e.cpu.map_or_else(|| "an unknown CPU".to_owned(), |cpu| format!("CPU {cpu}"));
-    let what = if e.reason.loses_events() { "LOST" } else { "not in full" };
+    let what = if e.reason.loses_events(e.hook) { "LOST" } else { "not in full" };
     format!("{what}: {} from {hook} on {cpu} ({})", e.count, e.reason.name())
 }
 

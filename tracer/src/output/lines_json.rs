@@ -76,7 +76,7 @@ fn details(event: &Event, info: &TraceInfo, model: &Model) -> (&'static str, Val
         Event::Loss(e) => (
             "loss",
             json!({ "hook": e.hook.map(tracer_common::Hook::name), "cpu": e.cpu, "reason": e.reason.name(),
-                "count": e.count, "loses_events": e.reason.loses_events() }),
+                "count": e.count, "loses_events": e.reason.loses_events(e.hook) }),
         ),
         Event::Mark(mark) => match mark.what {
             MarkKind::Started => ("started", json!({})),
@@ -121,7 +121,7 @@ fn scan(e: &Scan, model: &Model) -> Value {
 }
 
 fn file_info(e: &FileInfo, info: &TraceInfo) -> Value {
-    json!({ "file": hex(e.file), "f_op": info.symbols.get(&e.f_op).cloned().unwrap_or_else(|| hex(e.f_op)),
+    json!({ "file": hex(e.file), "file_kind": info.file_kinds.get(&e.f_op).cloned().unwrap_or_else(|| hex(e.f_op)),
         "ino": e.ino, "family": e.family, "sock_type": e.sock_type, "state": e.state, "local_port": e.local_port,
         "remote_port": e.remote_port })
 }

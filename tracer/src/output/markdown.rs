@@ -17,7 +17,7 @@ impl Output for Markdown {
         page.heading(1, "eptrace report");
         page.list(layout::facts(report).into_iter().map(|(name, value)| format!("{name}: {value}")));
         if report.complete {
-            page.paragraph("Complete: nothing was lost.");
+            page.paragraph(layout::nothing_lost(report));
         }
         page.list(layout::remarks(report));
         if report.herd.is_empty() {

@@ -38,7 +38,7 @@ impl Output for Text {
             page.paragraph(&format!("  {name:<9} "), &value, Style::new());
         }
         if report.complete {
-            page.paragraph("  ", "complete: nothing was lost", Style::new());
+            page.paragraph("  ", layout::nothing_lost(report), Style::new());
         }
         for remark in layout::remarks(report) {
             page.paragraph("  note: ", &remark, Style::new());

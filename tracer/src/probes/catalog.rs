@@ -156,7 +156,7 @@ pub const CATALOG: &[ProbeSpec] = &[
         variants: &[
             fentry(&[program("ctl_fexit", Attach::Fexit("do_epoll_ctl"))]),
             kprobe(&[
-                program("ctl_kretprobe", Attach::Kretprobe("do_epoll_ctl")),
+                program("ctl_sys_exit", Attach::Tracepoint("syscalls", "sys_exit_epoll_ctl")),
                 program("ctl_kprobe", Attach::Kprobe("do_epoll_ctl")),
             ]),
         ],
@@ -205,8 +205,9 @@ pub const CATALOG: &[ProbeSpec] = &[
             fentry(&[program("send_events_fexit", Attach::Fexit("ep_send_events"))]),
             fentry(&[program("done_scan_fentry", Attach::Fentry("ep_done_scan"))]),
             fentry(&[program("send_events_proc_fexit", Attach::Fexit("ep_send_events_proc"))]),
-            kprobe(&[program("send_events_kretprobe", Attach::Kretprobe("ep_send_events"))]),
+            // A scan may sleep, and a kretprobe has few instances: the entry of its end comes first.
             kprobe(&[program("done_scan_kprobe", Attach::Kprobe("ep_done_scan"))]),
+            kprobe(&[program("send_events_kretprobe", Attach::Kretprobe("ep_send_events"))]),
             kprobe(&[program("send_events_proc_kprobe", Attach::Kprobe("ep_send_events_proc"))]),
         ],
     },
@@ -219,7 +220,7 @@ pub const CATALOG: &[ProbeSpec] = &[
                 for_running: true,
                 // A trampoline does not see the end of a call that began before it; the tracepoints do.
                 programs: &[
-                    program("wait_fexit", Attach::Fexit("do_epoll_wait")),
+                    program("wait_fexit_seen", Attach::Fexit("do_epoll_wait")),
                     optional("wait_sys_exit_unseen", Attach::Tracepoint("syscalls", "sys_exit_epoll_wait")),
                     optional("wait_sys_exit_unseen", Attach::Tracepoint("syscalls", "sys_exit_epoll_pwait")),
                     optional("wait_sys_exit_unseen", Attach::Tracepoint("syscalls", "sys_exit_epoll_pwait2")),

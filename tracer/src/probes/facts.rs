@@ -11,6 +11,8 @@ use crate::kernel::files;
 use crate::kernel::layout::{MissingField, resolve};
 use crate::kernel::symbols::Symbols;
 
+const EVENTPOLL_FOPS: &str = "eventpoll_fops";
+
 /// What was found out about this kernel before anything is loaded.
 #[derive(Debug)]
 pub struct Facts {
@@ -80,7 +82,7 @@ impl Facts {
         };
         Config {
             layout: self.layout,
-            eventpoll_fops: address("eventpoll_fops"),
+            eventpoll_fops: address(EVENTPOLL_FOPS),
             socket_fops: address("socket_file_ops"),
             own_tgid: std::process::id(),
             user_event_bytes: if cfg!(target_arch = "x86_64") { 12 } else { 16 },
@@ -90,12 +92,22 @@ impl Facts {
         }
     }
 
+    /// Whether eventpolls can be told from other files: by the address of their operations.
+    #[must_use]
+    pub fn has_eventpoll_fops(&self) -> bool {
+        self.file_operations.iter().any(|(_, symbol)| symbol == EVENTPOLL_FOPS)
+    }
+
     /// The fields without which no event can be read, by their kernel names; empty when all are known.
     #[must_use]
     pub fn fatal_fields(&self) -> Vec<String> {
         let needed = [
             self.layout.epitem_bytes,
             self.layout.epitem_ep,
+            self.layout.epitem_fd,
+            self.layout.epitem_data,
+            self.layout.epitem_rdllink,
+            self.layout.epitem_ovflist_next,
             self.layout.epitem_file,
             self.layout.epitem_events,
             self.layout.ep_ovflist,
@@ -104,14 +116,27 @@ impl Facts {
             self.layout.wait_private,
             self.layout.task_files,
             self.layout.task_tgid,
+            self.layout.task_pid,
+            self.layout.task_comm,
+            self.layout.fdt_max_fds,
+            self.layout.wait_entry,
+            self.layout.whead_head,
+            self.layout.file_f_op,
+            self.layout.ep_pqueue_epi,
             self.layout.files_fdt,
             self.layout.fdt_fd,
             self.layout.file_private_data,
         ];
         if needed.contains(&OFFSET_UNKNOWN) {
-            self.missing.iter().map(ToString::to_string).collect()
-        } else {
+            return self.missing.iter().map(ToString::to_string).collect();
+        }
+        // The callback's probe reads an eppoll_entry from `base` to `whead` in one piece.
+        let layout = &self.layout;
+        let entry = [layout.pwq_wait, layout.pwq_whead, layout.wait_flags, layout.wait_entry];
+        if entry == [layout.pwq_base + 8, layout.pwq_base + 48, 0, 24] {
             Vec::new()
+        } else {
+            vec!["struct eppoll_entry is laid out otherwise than in any kernel from 5.10 to 7.3".to_owned()]
         }
     }
 }

@@ -43,4 +43,4 @@ pub const FORMAT_KEY: &str = "eptrace.format";
 pub const INFO_KEY: &str = "eptrace.info";
 
 /// The most rows of one record batch. A [`Writer`] that holds as many writes them out.
-pub const BATCH_ROWS: usize = 65_536;
+pub const BATCH_ROWS: usize = 16_384;

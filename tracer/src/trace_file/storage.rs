@@ -3,15 +3,16 @@
 //! A column that is filled pads itself with nulls up to the row that is set, so that an event pays only for the columns it has.
 
 use std::marker::PhantomData;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use arrow_array::builder::{ArrayBuilder, StringBuilder};
 use arrow_array::types::Int8Type;
 use arrow_array::{Array, ArrayRef, ArrowPrimitiveType, DictionaryArray, PrimitiveArray, StringArray};
-use arrow_buffer::{BooleanBuffer, Buffer, NullBuffer};
+use arrow_buffer::{BooleanBuffer, Buffer, NullBuffer, ScalarBuffer};
 use arrow_schema::{ArrowError, DataType};
 use tracer_common::COMM_LEN;
 
+use super::BATCH_ROWS;
 use super::names::Name;
 use super::text::{comm_from_text, comm_to_text};
 
@@ -89,6 +90,9 @@ impl<T: ArrowPrimitiveType> Numbers<T> {
 
     /// The first `rows` cells; nothing is left but the room for as many.
     fn array(&mut self, rows: usize) -> PrimitiveArray<T> {
+        if self.values.is_empty() && rows <= BATCH_ROWS {
+            return PrimitiveArray::new(zeros::<T>(rows), Some(NullBuffer::new_null(rows)));
+        }
         self.pad(rows);
         self.present.resize(rows.div_ceil(8), 0);
         let room = (self.values.capacity(), self.present.capacity());
@@ -98,6 +102,14 @@ impl<T: ArrowPrimitiveType> Numbers<T> {
         // A column of nothing but values has no bits in the file.
         PrimitiveArray::new(values.into(), (nulls.null_count() > 0).then_some(nulls))
     }
+}
+
+/// The values of a column without any: most columns of most batches, and the same bytes for all of them.
+fn zeros<T: ArrowPrimitiveType>(rows: usize) -> ScalarBuffer<T::Native> {
+    static ZEROS: OnceLock<Buffer> = OnceLock::new();
+    // No number of a trace has more than eight bytes.
+    let zeros = ZEROS.get_or_init(|| Buffer::from_vec(vec![0_u64; BATCH_ROWS]));
+    ScalarBuffer::new(zeros.clone(), 0, rows)
 }
 
 impl<T: ArrowPrimitiveType> Filling for Numbers<T> {

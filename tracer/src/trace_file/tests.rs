@@ -29,7 +29,7 @@ fn info() -> TraceInfo {
             targets: vec!["do_epoll_ctl".to_owned()],
             missing: String::new(),
         }],
-        symbols: BTreeMap::from([(u64::MAX, "socket_file_ops".to_owned())]),
+        file_kinds: BTreeMap::from([(u64::MAX, "socket".to_owned())]),
         ..TraceInfo::default()
     }
 }

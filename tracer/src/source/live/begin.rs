@@ -3,8 +3,9 @@
 use std::io::Read;
 
 use anyhow::{Context, Result, bail};
-use aya::maps::{HashMap, MapData};
+use aya::maps::{HashMap, MapData, MapType};
 use aya::programs::Iter;
+use aya::sys::is_map_supported;
 use aya::{Btf, Ebpf, Endianness};
 
 use super::clock::monotonic_ns;
@@ -12,9 +13,10 @@ use super::log;
 use super::options::{Detail, Options, Untraceable};
 use crate::event::TraceInfo;
 use crate::kernel::capabilities::System;
+use crate::kernel::files::kind_of;
 use crate::kernel::process;
 use crate::probes::OBJECT;
-use crate::probes::attach::{Outcome, attach, load};
+use crate::probes::attach::{LoadError, Outcome, attach, load};
 use crate::probes::catalog::{Backend, Need};
 use crate::probes::facts::Facts;
 use crate::probes::misses::Misses;
@@ -50,7 +52,7 @@ pub(super) fn begin(options: &Options) -> Result<Begun> {
     config.trace_all = u32::from(options.pids.is_empty());
     config.follow_forks = u32::from(options.follow_forks);
     config.wake_bytes = u64::from(options.sizes.ring_bytes / 4);
-    let mut ebpf = load(&object, config, options.sizes, Some(&btf)).map_err(|error| Untraceable(error.to_string()))?;
+    let mut ebpf = load(&object, config, options.sizes, Some(&btf)).map_err(refused)?;
     let mut targets = targets(&mut ebpf)?;
     for pid in &options.pids {
         targets.insert(*pid, 1, 0).with_context(|| format!("cannot add process {pid} to the filter"))?;
@@ -68,7 +70,9 @@ pub(super) fn begin(options: &Options) -> Result<Begun> {
     if options.detail == Detail::ProbeLog {
         log::show(&mut ebpf)?;
     }
-    let misses = Misses::open(&ebpf, &outcomes, facts.missed_offset);
+    let mut misses = Misses::open(&ebpf, &outcomes, facts.missed_offset);
+    // What was skipped while hook after hook was attached is no loss.
+    drop(misses.take());
     let info = describe(options, &facts, &outcomes, &misses);
     Ok(Begun { ebpf, info, misses })
 }
@@ -109,6 +113,14 @@ fn targets(ebpf: &mut Ebpf) -> Result<HashMap<&mut MapData, u32, u32>> {
     Ok(HashMap::try_from(ebpf.map_mut("TGIDS").context("the object has no map TGIDS")?)?)
 }
 
+/// A kernel without ring buffers cannot be traced; anything else that is refused here is this machine's, or the options'.
+fn refused(error: LoadError) -> anyhow::Error {
+    match is_map_supported(MapType::RingBuf) {
+        Ok(false) => Untraceable("it has no BPF ring buffer: Linux 5.8 is the first to have one".to_owned()).into(),
+        _ => error.into(),
+    }
+}
+
 /// Every required hook must hold.
 fn demand(outcomes: &[Outcome]) -> Result<()> {
     let missing = outcomes.iter().find(|outcome| outcome.held.is_none() && outcome.need == Need::Required);
@@ -131,12 +143,22 @@ fn describe(options: &Options, facts: &Facts, outcomes: &[Outcome], misses: &Mis
         }
     }
     let kprobes = outcomes.iter().any(|outcome| outcome.held.is_some_and(|variant| variant.backend == Backend::Kprobe));
+    let unseen_ends = |outcome: &&Outcome| {
+        outcome.held.is_some_and(|variant| variant.for_running)
+            && !outcome.targets.iter().any(|target| target.starts_with("sys_exit"))
+    };
+    if outcomes.iter().any(|outcome| unseen_ends(&outcome)) {
+        limits.push("The ends of waits that had begun before tracing are not seen: tracefs is not mounted.".to_owned());
+    }
+    if !facts.has_eventpoll_fops() {
+        limits.push("Eventpolls that were open before tracing began are known only from their next call on: kallsyms shows no data.".to_owned());
+    }
     if facts.file_operations.is_empty() {
         limits.push("The kernel's symbol table shows no data: what kind a file is, and the addresses of sockets, cannot be said.".to_owned());
     }
     if kprobes && facts.missed_offset.is_none() {
         limits.push(format!(
-            "Linux {release} cannot count the kprobes that it skips (6.7 and later can): a callback that came while another probe ran on the same CPU cannot be excluded to be missing."
+            "Linux {release} cannot count the kprobes that it skips (6.7 and later can): an event that came while another probe ran on the same CPU cannot be excluded to be missing."
         ));
     }
     if let Some(why) = misses.uncounted().filter(|_| kprobes) {
@@ -156,7 +178,11 @@ fn describe(options: &Options, facts: &Facts, outcomes: &[Outcome], misses: &Mis
         realtime_ns: u64::try_from(realtime.as_nanos()).unwrap_or(0),
         monotonic_ns: monotonic_ns(),
         hooks: outcomes.iter().map(Outcome::info).collect(),
-        symbols: facts.file_operations.iter().cloned().collect(),
+        file_kinds: facts
+            .file_operations
+            .iter()
+            .map(|(address, symbol)| (*address, kind_of(symbol).unwrap_or(symbol).to_owned()))
+            .collect(),
         limits,
     }
 }

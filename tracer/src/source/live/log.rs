@@ -1,5 +1,7 @@
 //! What the probes log, on standard error. Only an object built with the feature `log` says something.
 
+use std::io::Write;
+
 use anyhow::{Context, Result};
 use aya::Ebpf;
 use aya_log::EbpfLogger;
@@ -15,7 +17,7 @@ impl ::log::Log for ToStderr {
     }
 
     fn log(&self, record: &::log::Record<'_>) {
-        eprintln!("eptrace: probe: {}: {}", record.level(), record.args());
+        let _ = writeln!(std::io::stderr(), "eptrace: probe: {}: {}", record.level(), record.args());
     }
 
     fn flush(&self) {}
@@ -27,7 +29,8 @@ impl ::log::Log for ToStderr {
 /// When the object's log cannot be read.
 pub(super) fn show(ebpf: &mut Ebpf) -> Result<()> {
     if ebpf.map("AYA_LOGS").is_none() {
-        eprintln!(
+        let _ = writeln!(
+            std::io::stderr(),
             "eptrace: the probes were built without log messages ; `cargo xtask ebpf --log` builds some that log, to load with --object"
         );
         return Ok(());

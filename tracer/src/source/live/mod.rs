@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use aya::Ebpf;
-use aya::maps::{Array, MapData, PerCpuArray, RingBuf};
+use aya::maps::{Array, HashMap, MapData, PerCpuArray, RingBuf};
 use tokio::io::unix::AsyncFd;
 use tracer_common::{EVENTS_MAP, Hook};
 
@@ -30,6 +30,8 @@ use crate::probes::misses::Misses;
 const DRAIN_EVERY: Duration = Duration::from_millis(20);
 /// Records taken in one go, so that a stop is heard even when events come faster than they are read.
 const DRAIN_AT_MOST: usize = 1 << 18;
+/// How long a probe on another CPU is given to end its record when tracing stops.
+const SETTLE: Duration = Duration::from_millis(5);
 /// How often the loss counters are read.
 const LOSSES_EVERY_NS: u64 = 1_000_000_000;
 
@@ -114,15 +116,28 @@ impl Live {
         let stopped = monotonic_ns();
         let missed = self.misses.take();
         self.ebpf.programs_mut().for_each(|(_, program)| unload(program));
-        while self.drain() == DRAIN_AT_MOST {}
+        // A probe that was interrupted in the middle of a record hides those behind it until it goes on.
+        while self.drain() > 0 {
+            std::thread::sleep(SETTLE);
+        }
         let now = monotonic_ns();
         self.report_misses(now, missed);
         self.read_losses(now)?;
-        self.sequencer.release_all(&mut self.pending);
         let late = self.sequencer.take_late();
         self.loss(now, None, None, LossReason::Late, late);
+        self.sequencer.release_all(&mut self.pending);
         self.pending.push(Event::Mark(Mark { ts_ns: stopped, what: MarkKind::Stopped }));
         Ok(())
+    }
+
+    /// The processes under trace that have not ended for good; empty when every process is traced.
+    ///
+    /// # Errors
+    /// When the filter cannot be read.
+    pub fn followed(&self) -> Result<Vec<u32>> {
+        let targets: HashMap<_, u32, u32> =
+            HashMap::try_from(self.ebpf.map("TGIDS").context("the object has no map TGIDS")?)?;
+        targets.keys().map(|pid| pid.context("cannot read the filter")).collect()
     }
 
     fn set_enabled(&mut self, on: bool) -> Result<()> {
@@ -154,7 +169,7 @@ impl Live {
 
     fn loss(&mut self, ts_ns: u64, hook: Option<Hook>, cpu: Option<u32>, reason: LossReason, count: u64) {
         if count > 0 {
-            self.pending.push(Event::Loss(Loss { ts_ns, hook, cpu, reason, count }));
+            self.sequencer.push(Event::Loss(Loss { ts_ns, hook, cpu, reason, count }));
         }
     }
 
