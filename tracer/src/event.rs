@@ -96,7 +96,7 @@ impl Event {
 /// Events that are missing from the trace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Loss {
-    /// When it was counted, nanoseconds of `CLOCK_MONOTONIC`: the loss happened before this and after the row before it.
+    /// When it was counted, nanoseconds of `CLOCK_MONOTONIC`: the loss happened before this, and after the last such row.
     pub ts_ns: u64,
     /// Where; `None` when it cannot be said (a record that could not be read).
     pub hook: Option<Hook>,
