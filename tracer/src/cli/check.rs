@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::format::print;
 use super::target::ProbeArgs;
 use crate::event::HookInfo;
-use crate::kernel::capabilities::{Fact, Lockdown, Privileges, System};
+use crate::kernel::capabilities::{Capability, Fact, Lockdown, Privileges, System};
 use crate::output::sanitize;
 use crate::probes::attach::NO_KPROBES;
 use crate::probes::catalog::Need;
@@ -199,6 +199,16 @@ fn line(name: &'static str, fact: &Fact<bool>, words: (&str, &str), bad: Standin
     Line { name, value, standing, advice: if *fact == Ok(false) { advice } else { "" } }
 }
 
+/// Those of the effective capabilities that bear on tracing.
+fn capabilities(system: &System) -> String {
+    let names = |privileges: &Privileges| {
+        let held = Capability::ALL.into_iter().filter(|capability| privileges.has(*capability));
+        held.map(|capability| capability.to_string()).collect::<Vec<_>>().join(", ")
+    };
+    let held = system.privileges.as_ref().map(names).map_err(Clone::clone);
+    if held.as_deref() == Ok("") { "none that bears on tracing".to_owned() } else { shown(&held) }
+}
+
 fn lines(system: &System, btf: Option<&PathBuf>) -> Vec<Line> {
     let known = |name, value: String| Line { name, value, standing: Standing::Good, advice: "" };
     let may = system.privileges.clone().map(Privileges::may_trace);
@@ -211,6 +221,7 @@ fn lines(system: &System, btf: Option<&PathBuf>) -> Vec<Line> {
         known("kernel", shown(&system.release)),
         known("machine", shown(&system.machine)),
         known("CPUs", shown(&cpus)),
+        known("capabilities", capabilities(system)),
         line(
             "privileges",
             &may,

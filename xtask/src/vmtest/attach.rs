@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::herd::outcome::succeeded;
 use crate::herd::spec::{Backend, word};
-use crate::vm::plan::Job;
+use crate::vm::plan::{Ending, Job};
 use crate::vm::session::JobResult;
 use crate::vmtest::Case;
 
@@ -16,6 +16,8 @@ demo=$!
 until grep -qx herd-w3 /proc/$demo/task/*/comm 2> /dev/null; do kill -0 $demo || exit 1; usleep 20000; done
 ";
 
+/// Hooks of eptrace's catalogue.
+const HOOKS: usize = 11;
 /// Wakeups that the moments of switching on and off may have cut in two.
 const CUT: u64 = 2;
 
@@ -23,6 +25,9 @@ pub(super) fn cases() -> Vec<Case> {
     let mut cases: Vec<Case> = [Backend::Kprobe, Backend::Fentry].map(running).into();
     cases.extend(["INT", "TERM"].map(signalled));
     cases.push(every_process());
+    cases.extend([Backend::Kprobe, Backend::Fentry].map(every_hook));
+    cases.push(gone_meanwhile());
+    cases.push(no_btf());
     cases
 }
 
@@ -80,6 +85,60 @@ fn every_process() -> Case {
             Ok(())
         }),
     }
+}
+
+/// `eptrace check` attaches every hook of the catalogue, by the backend that it was told to take.
+fn every_hook(backend: Backend) -> Case {
+    let word = word(backend);
+    let name = format!("eptrace check attaches every hook with {word}");
+    Case {
+        name,
+        jobs: vec![Job::new("checking", &["eptrace", "check", "--json", "--backend", &word], 60)],
+        check: Box::new(move |results| {
+            succeeded(&results[0], "checking")?;
+            let check = report(&results[0])?;
+            let hooks = check["hooks"].as_array().context("no hooks")?;
+            ensure!(check["traceable"] == true && hooks.len() == HOOKS, "{check}");
+            let other = if word == "kprobe" { "fentry" } else { "kprobe" };
+            ensure!(hooks.iter().all(|hook| hook["backend"] != "" && hook["backend"] != other), "{check}");
+            Ok(())
+        }),
+    }
+}
+
+/// A target that ends when the first probes are on, and before the last ones are.
+fn gone_meanwhile() -> Case {
+    let script = r"
+sh -c 'until grep -q ep_eventpoll_release /sys/kernel/tracing/enabled_functions; do :; done' &
+eptrace herd --backend fentry --pid $! > out 2> said
+code=$?; cat said; [ -s out ] && echo 'there is a report'; rm -f out said; exit $code";
+    Case {
+        name: "a target that ends while eptrace attaches is named, and there is no report".to_owned(),
+        jobs: vec![Job::new("attaching", &["sh", "-c", script], 60)],
+        check: Box::new(|results| refused(&results[0], 2, "ended while eptrace was attaching")),
+    }
+}
+
+/// A kernel that does not offer its BTF.
+fn no_btf() -> Case {
+    let script = r"
+mount -t tmpfs none /sys/kernel/btf || exit 1
+eptrace herd -- true 2>&1; code=$?
+umount /sys/kernel/btf
+exit $code";
+    Case {
+        name: "a kernel without BTF cannot be traced, and eptrace says so".to_owned(),
+        jobs: vec![Job::new("tracing", &["sh", "-c", script], 60)],
+        check: Box::new(|results| refused(&results[0], 3, "BTF")),
+    }
+}
+
+/// One sentence that holds these words, and the exit code.
+fn refused(result: &JobResult, code: i32, words: &str) -> Result<()> {
+    let out = result.out();
+    ensure!(result.ending == Some(Ending::Exited(code)), "it ended as {:?}: {out}", result.ending);
+    ensure!(out.trim().lines().count() == 1 && out.contains(words), "it said: {out}");
+    Ok(())
 }
 
 /// The object that the job printed.
