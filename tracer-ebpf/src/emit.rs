@@ -65,9 +65,16 @@ pub(crate) fn settle(hook: Hook, result: Result<(), Miss>) -> u32 {
     if let Err(miss) = result {
         count(hook, miss);
         #[cfg(feature = "log")]
-        aya_log_ebpf::warn!(&NoContext, "{}: {}", hook.name(), miss.name());
+        log(hook as u32, miss as u32);
     }
     0
+}
+
+/// Not inlined: what the message needs of the stack would not fit beside a body's.
+#[cfg(feature = "log")]
+#[inline(never)]
+fn log(hook: u32, miss: u32) {
+    aya_log_ebpf::warn!(&NoContext, "hook {}: miss {}", hook, miss);
 }
 
 /// The log writes to a ring buffer of its own and asks the context for nothing.

@@ -31,7 +31,7 @@ pub(super) fn show(ebpf: &mut Ebpf) -> Result<()> {
     if ebpf.map("AYA_LOGS").is_none() {
         let _ = writeln!(
             std::io::stderr(),
-            "eptrace: the probes were built without log messages ; `cargo xtask ebpf --log` builds some that log, to load with --object"
+            "eptrace: the probes were built without log messages; `cargo xtask ebpf --log` builds some that log, to load with --object"
         );
         return Ok(());
     }
