@@ -105,6 +105,13 @@ pub(super) fn run(args: &CheckArgs, verbose: u8) -> Result<ExitCode> {
             let Survey { ring_buffer, loaded, outcomes } =
                 survey(facts, args.probes.backend.into(), args.probes.sizes()?, verbose > 0);
             lines.push(ring_line(&ring_buffer));
+            lines.push(line(
+                "kernel symbols",
+                &Ok(facts.has_eventpoll_fops()),
+                ("functions and data", "functions only: what kind a file is cannot be said"),
+                Standing::Doubt,
+                "run as root with kernel.kptr_restrict below 2, on a kernel with CONFIG_KALLSYMS_ALL",
+            ));
             hooks.extend(outcomes.iter().map(|outcome| HookLine {
                 info: outcome.info(),
                 required: outcome.need == Need::Required,
@@ -215,6 +222,7 @@ fn lines(system: &System, btf: Option<&PathBuf>) -> Vec<Line> {
     let btf_there = if btf.is_some() { Ok(true) } else { system.btf.clone() };
     let kprobes = system.kprobes.clone().map(|kprobes| kprobes.available);
     let readable = system.lockdown.clone().map(|lockdown| lockdown < Lockdown::Confidentiality);
+    let tracefs = system.tracefs.clone().map(|place| place.is_some());
     let not_realtime = system.realtime.clone().map(|realtime| !realtime);
     let cpus = system.possible_cpus.as_ref().map(|cpus| cpus.count.to_string()).map_err(Clone::clone);
     vec![
@@ -270,6 +278,13 @@ fn lines(system: &System, btf: Option<&PathBuf>) -> Vec<Line> {
             ("yes", "no: they attach but do not fire"),
             Standing::Doubt,
             "echo 1 > /sys/kernel/debug/kprobes/enabled",
+        ),
+        line(
+            "tracefs",
+            &tracefs,
+            ("mounted", "not mounted: system calls that sleep cannot be followed with kprobes"),
+            Standing::Doubt,
+            "mount -t tracefs tracefs /sys/kernel/tracing",
         ),
         line("ftrace", &system.ftrace_enabled, ("on", "off"), Standing::Bad, "sysctl kernel.ftrace_enabled=1"),
         line(
