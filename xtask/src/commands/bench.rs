@@ -77,6 +77,18 @@ pub(crate) struct BenchArgs {
 #[derive(Debug, Subcommand)]
 enum Bench {
     Cost(CostArgs),
+    Collector(CollectorArgs),
+}
+
+/// Events a second that the collector takes, and bytes an event in the trace file, on this machine
+///
+/// Made-up records of a program that waits and is called back pass through decoding and ordering alone, then with the trace
+/// file, then with the model: the ratios to the first are what the two others cost.
+#[derive(Debug, Args)]
+struct CollectorArgs {
+    /// How many events
+    #[arg(long, value_name = "N", default_value_t = 5_000_000, value_parser = clap::value_parser!(u32).range(1_000..))]
+    events: u32,
 }
 
 /// Instructions that each tracer adds to one write, `epoll_wait` and read
@@ -126,7 +138,10 @@ struct Measured {
 
 /// Boots every kernel and prints its table.
 pub(crate) fn run(arguments: &BenchArgs) -> Result<ExitCode> {
-    let Bench::Cost(arguments) = &arguments.bench;
+    let arguments = match &arguments.bench {
+        Bench::Cost(arguments) => arguments,
+        Bench::Collector(arguments) => return collector(arguments),
+    };
     let bpftrace = tools::find_or_install(&tools::BPFTRACE, "")?;
     let strace = tools::find_or_install(&tools::STRACE, "")?;
     let kernels = arguments.kernel.iter().map(kernel::resolve).collect::<Result<Vec<_>>>()?;
@@ -142,6 +157,27 @@ pub(crate) fn run(arguments: &BenchArgs) -> Result<ExitCode> {
         progress::say(&format!("counting instructions on {} (some minutes)", kernel.name));
         let measured = measure(&Place::Guest { shape: &shape, kernel, contents: &contents }, arguments.iterations)?;
         print(arguments, kernel, &rows(&measured))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Runs the collector's example, optimised, once for each thing it can do.
+fn collector(arguments: &CollectorArgs) -> Result<ExitCode> {
+    for what in ["order", "record", "model"] {
+        let mut command = guest_build::cargo();
+        command.args([
+            "run",
+            "--quiet",
+            "--release",
+            "--locked",
+            "--package",
+            "eptrace",
+            "--example",
+            "collector",
+            "--",
+        ]);
+        command.arg(what).arg(arguments.events.to_string());
+        exec::run(&mut command)?;
     }
     Ok(ExitCode::SUCCESS)
 }
