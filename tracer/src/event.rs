@@ -68,6 +68,25 @@ impl Event {
         }
     }
 
+    /// The hook that saw it; `None` for rows that the collector made.
+    #[must_use]
+    pub const fn hook(&self) -> Option<Hook> {
+        match self {
+            Self::Ctl(_) => Some(Hook::Ctl),
+            Self::Hooked(_) | Self::FileInfo(_) => Some(Hook::Hooked),
+            Self::Callback(_) => Some(Hook::Callback),
+            Self::Wake(_) => Some(Hook::Wake),
+            Self::WaitEnter(_) => Some(Hook::WaitEnter),
+            Self::WaitExit(_) | Self::Returned(_) => Some(Hook::WaitExit),
+            Self::Scan(_) => Some(Hook::Scan),
+            Self::Accept(_) => Some(Hook::Accept),
+            Self::Fork(_) | Self::TaskName(_) | Self::TaskExit(_) => Some(Hook::Lifecycle),
+            Self::FileGone(_) | Self::EventpollGone(_) => Some(Hook::Release),
+            Self::EventpollSeen(_) => Some(Hook::Inventory),
+            Self::Loss(_) | Self::Mark(_) => None,
+        }
+    }
+
     /// The probe's header; `None` for rows that the collector made.
     #[must_use]
     pub const fn header(&self) -> Option<&Header> {

@@ -6,5 +6,5 @@
 mod order;
 mod record;
 
-pub use order::Sequencer;
+pub use order::{Place, Sequencer};
 pub use record::{DecodeError, decode};

@@ -3,7 +3,9 @@
 //! One ring buffer keeps the order of reservation, but a probe takes its time before it reserves: between the two an interrupt,
 //! or another CPU, can come in. Events are held back for a window of time and sorted; what comes later still is counted.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
+
+use tracer_common::Hook;
 
 use crate::event::Event;
 
@@ -11,13 +13,16 @@ use crate::event::Event;
 /// tens of milliseconds in the middle of one.
 pub(super) const WINDOW_NS: u64 = 100_000_000;
 
+/// Where an event was seen: hook and CPU, as far as it tells.
+pub type Place = (Option<Hook>, Option<u32>);
+
 /// Sorts events within a window of 100 ms.
 #[derive(Debug, Default)]
 pub struct Sequencer {
     /// In order.
     held: VecDeque<Event>,
     released_ts: u64,
-    late: u64,
+    late: BTreeMap<Place, u64>,
 }
 
 impl Sequencer {
@@ -26,7 +31,8 @@ impl Sequencer {
     pub fn push(&mut self, event: Event) {
         let ts = event.ts_ns();
         if ts < self.released_ts {
-            self.late = self.late.saturating_add(1);
+            let count = self.late.entry((event.hook(), event.header().map(|header| header.cpu))).or_default();
+            *count = count.saturating_add(1);
             return;
         }
         // Nearly all come in order: the place is the end, or a few steps before it.
@@ -55,8 +61,8 @@ impl Sequencer {
         self.release_until(u64::MAX, out);
     }
 
-    /// How many events were dropped since the last call because they came too late.
-    pub fn take_late(&mut self) -> u64 {
+    /// How many events were dropped since the last call because they came too late, by place.
+    pub fn take_late(&mut self) -> BTreeMap<Place, u64> {
         std::mem::take(&mut self.late)
     }
 
@@ -72,7 +78,8 @@ impl Sequencer {
 #[cfg(test)]
 mod tests {
     use super::{Sequencer, WINDOW_NS};
-    use crate::event::{Event, Mark, MarkKind};
+    use crate::event::{Event, FileGone, Header, Mark, MarkKind};
+    use tracer_common::Hook;
 
     fn at(ts_ns: u64) -> Event {
         Event::Mark(Mark { ts_ns, what: MarkKind::Started })
@@ -101,8 +108,20 @@ mod tests {
         sequencer.push(at(10));
         sequencer.release_all(&mut out);
         assert_eq!(out, [at(10), at(10)]);
-        assert_eq!(sequencer.take_late(), 1);
-        assert_eq!(sequencer.take_late(), 0);
+        assert_eq!(sequencer.take_late().into_values().sum::<u64>(), 1);
+        assert!(sequencer.take_late().is_empty());
+    }
+
+    #[test]
+    fn a_late_event_is_counted_by_its_hook_and_cpu() {
+        let header = Header { cpu: 3, ts_ns: 9, ..Header::default() };
+        let mut sequencer = Sequencer::default();
+        sequencer.push(at(10));
+        sequencer.release_all(&mut Vec::new());
+        for _ in 0..2 {
+            sequencer.push(Event::FileGone(FileGone { header, file: 1 }));
+        }
+        assert_eq!(sequencer.take_late(), [((Some(Hook::Release), Some(3)), 2)].into());
     }
 
     #[test]

@@ -123,8 +123,7 @@ impl Live {
         let now = monotonic_ns();
         self.report_misses(now, missed);
         self.read_losses(now)?;
-        let late = self.sequencer.take_late();
-        self.loss(now, None, None, LossReason::Late, late);
+        self.report_late(now);
         self.sequencer.release_all(&mut self.pending);
         self.pending.push(Event::Mark(Mark { ts_ns: stopped, what: MarkKind::Stopped }));
         Ok(())
@@ -173,6 +172,12 @@ impl Live {
         }
     }
 
+    fn report_late(&mut self, now: u64) {
+        for ((hook, cpu), count) in self.sequencer.take_late() {
+            self.loss(now, hook, cpu, LossReason::Late, count);
+        }
+    }
+
     fn report_misses(&mut self, now: u64, missed: Vec<(Hook, LossReason, u64)>) {
         for (hook, reason, count) in missed {
             self.loss(now, Some(hook), None, reason, count);
@@ -204,8 +209,7 @@ impl EventSource for Live {
             } else {
                 self.sequencer.release_seen(&mut self.pending);
             }
-            let late = self.sequencer.take_late();
-            self.loss(before, None, None, LossReason::Late, late);
+            self.report_late(before);
             if before >= self.next_losses_ns {
                 self.next_losses_ns = before.saturating_add(LOSSES_EVERY_NS);
                 let missed = self.misses.take();
