@@ -27,6 +27,12 @@ impl Now {
     }
 }
 
+/// The current task, where the moment does not matter.
+#[inline(always)]
+pub(crate) fn current_tid() -> u32 {
+    bpf_get_current_pid_tgid() as u32
+}
+
 /// Reserves a record, lets `fill` write its fields in place, and submits it.
 ///
 /// The collector is woken only above a fill level: waking it for every event costs more than everything else.

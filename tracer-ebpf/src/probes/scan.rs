@@ -5,7 +5,7 @@ use aya_ebpf::programs::{FEntryContext, FExitContext, ProbeContext, RetProbeCont
 use tracer_common::events::{DELIVERED_UNKNOWN, Scan, scan_flags};
 use tracer_common::{Hook, Miss};
 
-use crate::emit::{Now, emit, settle};
+use crate::emit::{Now, current_tid, emit, settle};
 use crate::globals::{config, offset};
 use crate::{filter, kread, tasks};
 
@@ -18,7 +18,7 @@ pub fn send_events_fexit(ctx: FExitContext) -> u32 {
 /// As [`send_events_fexit`]; the eventpoll is the one that the current task waits on.
 #[kretprobe]
 pub fn send_events_kretprobe(ctx: RetProbeContext) -> u32 {
-    let ep = tasks::waits_on(Now::take().tid);
+    let ep = tasks::waits_on(current_tid());
     sent(ep, ctx.ret())
 }
 

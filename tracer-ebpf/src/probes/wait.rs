@@ -6,7 +6,7 @@ use aya_ebpf::programs::{FEntryContext, FExitContext, ProbeContext, TracePointCo
 use tracer_common::events::{Returned, TaskName, WaitEnter, WaitExit};
 use tracer_common::{Hook, MAX_RETURNED, Miss};
 
-use crate::emit::{Now, count, emit, settle};
+use crate::emit::{Now, count, current_tid, emit, settle};
 use crate::globals::config;
 use crate::tasks::{IN_WAIT, NAMED, TaskState};
 use crate::{context, files, filter, kread, sys_exit, tasks};
@@ -36,7 +36,7 @@ pub fn wait_fexit(ctx: FExitContext) -> u32 {
 /// As [`wait_fexit`], beside [`wait_sys_exit_unseen`]: only for a wait that was seen to begin, so that no end is told twice.
 #[fexit]
 pub fn wait_fexit_seen(ctx: FExitContext) -> u32 {
-    if tasks::get(Now::take().tid).is_none() {
+    if tasks::get(current_tid()).is_none() {
         return 0;
     }
     leave(ctx.arg(4))
@@ -52,7 +52,7 @@ pub fn wait_sys_exit(ctx: TracePointContext) -> u32 {
 /// when the probes were attached.
 #[tracepoint]
 pub fn wait_sys_exit_unseen(ctx: TracePointContext) -> u32 {
-    if tasks::get(Now::take().tid).is_some() {
+    if tasks::get(current_tid()).is_some() {
         return 0;
     }
     leave(sys_exit::result(&ctx))
