@@ -86,6 +86,11 @@ impl Session {
     }
 }
 
+/// How often a kernel is booted that dies before the guest's first word. Two emulated processors patch the kernel's code under
+/// each other now and then while it starts (an int3 oops in `kernel_init`): that is the emulator's doing, and nothing of ours
+/// has run. What dies after the first word is never tried again.
+const BOOTS: u32 = 3;
+
 /// Boots the kernel, runs the plan, and gathers the results in the plan's order.
 pub(crate) fn run(
     shape: &Shape,
@@ -112,12 +117,28 @@ fn boot(
     let qemu = qemu(shape.qemu.as_ref())?;
     let accel = if shape.counting { Accel::Counting } else { accel::choose(&qemu, kernel, &contents.init)? };
     let machine = Machine { qemu, accel, memory_mb: shape.memory_mb, processors: shape.processors };
-    let initramfs = contents.write(kernel, plan)?;
     // Sixty seconds to boot, and what the jobs themselves may take.
     let limit = Duration::from_secs(60 + plan.jobs.iter().map(|job| job.timeout_s + 10).sum::<u64>());
-    machine
-        .run(&kernel.image, &initramfs, limit, on_frame)
-        .with_context(|| format!("the guest with kernel {} failed", kernel.name))
+    let mut boots = 1;
+    loop {
+        let initramfs = contents.write(kernel, plan)?;
+        let mut spoke = false;
+        let ended = machine.run(&kernel.image, &initramfs, limit, &mut |frame| {
+            spoke = true;
+            on_frame(frame)
+        });
+        match ended {
+            Err(error) if !spoke && boots < BOOTS => {
+                boots += 1;
+                progress::say(&format!(
+                    "{} did not come up, before anything of ours ran in it: {error:#}",
+                    kernel.name
+                ));
+                progress::say(&format!("booting {} again ({boots} of {BOOTS})", kernel.name));
+            }
+            ended => return ended.with_context(|| format!("the guest with kernel {} failed", kernel.name)),
+        }
+    }
 }
 
 /// Collects frames by job.
