@@ -92,8 +92,16 @@ pub struct Layout {
     pub file_f_ep: u32,
     /// `epitem.fllink`
     pub epitem_fllink: u32,
-    /// Keeps the size a multiple of eight.
-    pub pad: u32,
+    /// `epitem.rbn`
+    pub epitem_rbn: u32,
+    /// `eventpoll.rbr.rb_root.rb_node`
+    pub ep_rb_root: u32,
+    /// `eventpoll.rbr.rb_leftmost`
+    pub ep_rb_leftmost: u32,
+    /// `rb_node.rb_left`
+    pub rb_left: u32,
+    /// `rb_node.rb_right`
+    pub rb_right: u32,
 }
 
 impl Layout {
@@ -140,7 +148,11 @@ impl Layout {
         skc_v6_daddr: OFFSET_UNKNOWN,
         file_f_ep: OFFSET_UNKNOWN,
         epitem_fllink: OFFSET_UNKNOWN,
-        pad: 0,
+        epitem_rbn: OFFSET_UNKNOWN,
+        ep_rb_root: OFFSET_UNKNOWN,
+        ep_rb_leftmost: OFFSET_UNKNOWN,
+        rb_left: OFFSET_UNKNOWN,
+        rb_right: OFFSET_UNKNOWN,
     };
 }
 
@@ -166,8 +178,12 @@ pub struct Config {
     pub user_event_bytes: u32,
     /// 1: the last argument of `do_epoll_wait` is milliseconds (5.10); 0: a `struct timespec64 *`.
     pub timeout_is_ms: u32,
-    /// 1: the second argument of `ep_done_scan` is a `struct list_head *`.
+    /// 1: the second argument of `ep_done_scan` (5.10: of `ep_send_events_proc`) is a `struct list_head *`.
     pub scan_list_is_head: u32,
+    /// 1: the probes walk the kernel's lists, to compare the model with.
+    pub audit: u32,
+    /// Zero.
+    pub pad: u32,
 }
 
 impl Config {
@@ -183,8 +199,10 @@ impl Config {
         user_event_bytes: 12,
         timeout_is_ms: 0,
         scan_list_is_head: 0,
+        audit: 0,
+        pad: 0,
     };
 }
 
-const _: () = assert!(size_of::<Layout>() == 42 * 4);
-const _: () = assert!(size_of::<Config>() == 42 * 4 + 3 * 8 + 6 * 4 && align_of::<Config>() == 8);
+const _: () = assert!(size_of::<Layout>() == 46 * 4);
+const _: () = assert!(size_of::<Config>() == 46 * 4 + 3 * 8 + 8 * 4 && align_of::<Config>() == 8);

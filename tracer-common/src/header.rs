@@ -56,11 +56,19 @@ pub enum Kind {
     FileInfo = 15,
     /// [`EventpollSeen`](crate::events::EventpollSeen)
     EventpollSeen = 16,
+    /// [`ItemSeen`](crate::events::ItemSeen)
+    ItemSeen = 17,
+    /// [`Raced`](crate::events::Raced)
+    Raced = 18,
+    /// [`Audited`](crate::events::Audited)
+    Audited = 19,
+    /// [`AuditedItem`](crate::events::AuditedItem)
+    AuditedItem = 20,
 }
 
 impl Kind {
     /// Every kind, in the order of its number.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 20] = [
         Self::Ctl,
         Self::Hooked,
         Self::Callback,
@@ -77,6 +85,10 @@ impl Kind {
         Self::EventpollGone,
         Self::FileInfo,
         Self::EventpollSeen,
+        Self::ItemSeen,
+        Self::Raced,
+        Self::Audited,
+        Self::AuditedItem,
     ];
 
     /// The kind of this number, if there is one.

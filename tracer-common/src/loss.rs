@@ -26,11 +26,13 @@ pub enum Hook {
     Release = 9,
     /// the walk over open files when tracing starts
     Inventory = 10,
+    /// what `--audit` adds: walks of the kernel's lists, and the ends of what changes them
+    Audit = 11,
 }
 
 impl Hook {
     /// Every hook, in the order of its number.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Ctl,
         Self::Hooked,
         Self::Callback,
@@ -42,6 +44,7 @@ impl Hook {
         Self::Lifecycle,
         Self::Release,
         Self::Inventory,
+        Self::Audit,
     ];
 
     /// The name that outputs and trace files use.
@@ -59,6 +62,7 @@ impl Hook {
             Self::Lifecycle => "lifecycle",
             Self::Release => "release",
             Self::Inventory => "inventory",
+            Self::Audit => "audit",
         }
     }
 }
@@ -109,6 +113,6 @@ impl Miss {
 /// Entries of the per-CPU loss array.
 pub const LOSS_SLOTS: u32 = HOOKS * MISSES;
 
-const HOOKS: u32 = 11;
+const HOOKS: u32 = 12;
 const MISSES: u32 = 6;
 const _: () = assert!(HOOKS as usize == Hook::ALL.len() && MISSES as usize == Miss::ALL.len());

@@ -18,6 +18,18 @@ pub(crate) struct Frame {
     pub(crate) ts_ns: u64,
     /// Its eventpoll.
     pub(crate) ep: u64,
+    /// For the audit: its item, the changes that had begun and ended when it began, and whether a scan ran.
+    pub(crate) audit: Audit,
+}
+
+/// What the audit compares a callback's end with.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub(crate) struct Audit {
+    pub(crate) epi: u64,
+    pub(crate) begun: u64,
+    pub(crate) ended: u64,
+    pub(crate) scanning: u64,
 }
 
 /// The callbacks that are running on a CPU, outermost first.
@@ -72,6 +84,13 @@ impl Entering {
         unsafe { (*slot(self.context, self.depth - 1)).ts_ns }
     }
 
+    /// Keeps what the audit needs at the callback's end; before [`Entering::push`].
+    #[inline(always)]
+    pub(crate) fn keep(&self, audit: Audit) {
+        // SAFETY: as in `enter`.
+        unsafe { (*slot(self.context, self.depth)).audit = audit };
+    }
+
     /// The callback has begun; `ts_ns` is 0 when it is not reported.
     #[inline(always)]
     pub(crate) fn push(&self, ts_ns: u64, ep: u64) {
@@ -97,6 +116,20 @@ pub(crate) fn pop() {
     }
 }
 
+/// What [`Entering::keep`] and [`Entering::push`] wrote for the callback that ends now.
+#[inline(always)]
+pub(crate) fn ending() -> Option<(u64, u64, Audit)> {
+    let context = current()?;
+    // SAFETY: as in `enter`.
+    let depth = unsafe { (*context).depth };
+    if depth == 0 || depth > MAX_DEPTH {
+        return None;
+    }
+    let frame = slot(context, depth - 1);
+    // SAFETY: as in `enter`.
+    Some(unsafe { ((*frame).ts_ns, (*frame).ep, (*frame).audit) })
+}
+
 /// No callback can be running here: a task makes a system call. Mends what a missed exit left behind.
 #[inline(always)]
 pub(crate) fn reset() {
@@ -108,7 +141,7 @@ pub(crate) fn reset() {
 
 /// The innermost callback on this CPU.
 #[inline(always)]
-pub(crate) fn innermost() -> Option<Frame> {
+pub(crate) fn innermost() -> Option<Cause> {
     let context = current()?;
     // SAFETY: as in `enter`.
     let depth = unsafe { (*context).depth };
@@ -117,5 +150,11 @@ pub(crate) fn innermost() -> Option<Frame> {
     }
     let frame = slot(context, depth - 1);
     // SAFETY: as in `enter`.
-    Some(unsafe { Frame { ts_ns: (*frame).ts_ns, ep: (*frame).ep } })
+    Some(unsafe { Cause { ts_ns: (*frame).ts_ns, ep: (*frame).ep } })
+}
+
+/// The callback that a wake-up is due to: its time, 0 when it was not reported, and its eventpoll.
+pub(crate) struct Cause {
+    pub(crate) ts_ns: u64,
+    pub(crate) ep: u64,
 }

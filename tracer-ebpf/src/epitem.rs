@@ -6,6 +6,7 @@ use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
 use tracer_common::{MAX_BYTES_OF_EPITEM, Miss};
 
 use crate::globals::offset;
+use crate::kread;
 
 const WORDS: usize = MAX_BYTES_OF_EPITEM / 4;
 
@@ -35,6 +36,32 @@ fn word(block: &Block, offset: usize) -> u32 {
 #[inline(always)]
 fn long(block: &Block, offset: usize) -> u64 {
     u64::from(word(block, offset)) | u64::from(word(block, offset + 4)) << 32
+}
+
+/// The most levels of an eventpoll's tree that a search goes down: twice the logarithm of a million items.
+const MAX_LEVELS: u32 = 40;
+
+/// The item of an eventpoll that watches `file` as `fd`: its address and fields; address 0 when there is none.
+///
+/// Goes down `eventpoll.rbr`, which is sorted by file and descriptor (`ep_cmp_ffd`, fs/eventpoll.c, 5.10 to 7.3). No lock is held:
+/// while another thread adds or removes items, an item may be missed.
+#[inline(always)]
+pub(crate) fn find(ep: u64, file: u64, fd: i32) -> Result<(u64, Option<Epitem>), Miss> {
+    let mut node: u64 = kread::kernel(ep + offset!(ep_rb_root) as u64)?;
+    for _ in 0..MAX_LEVELS {
+        if node == 0 {
+            break;
+        }
+        let epi = node.wrapping_sub(offset!(epitem_rbn) as u64);
+        let item = epitem(epi)?;
+        if item.file == file && item.fd == fd {
+            return Ok((epi, Some(item)));
+        }
+        let right = item.file < file || (item.file == file && item.fd < fd);
+        let child = if right { offset!(rb_right) } else { offset!(rb_left) };
+        node = kread::kernel(node + child as u64)?;
+    }
+    Ok((0, None))
 }
 
 /// Reads the epitem at an address (`struct epitem`, fs/eventpoll.c, 5.10 to 7.3).

@@ -8,6 +8,8 @@ use crate::maps::TASKS;
 pub(crate) const IN_WAIT: u32 = 1;
 /// The task's name was reported.
 pub(crate) const NAMED: u32 = 1 << 1;
+/// The task runs an io_uring `EPOLL_CTL`.
+pub(crate) const IN_IO_CTL: u32 = 1 << 2;
 
 /// A task's calls in progress.
 #[derive(Clone, Copy)]
@@ -25,11 +27,27 @@ pub(crate) struct TaskState {
     pub(crate) ctl: [i32; 3],
     /// The listening descriptor of an accept.
     pub(crate) accept_fd: i32,
+    /// The eventpoll's file and the `struct epoll_key *` of a `do_epoll_ctl_file`.
+    pub(crate) ctl_files: [u64; 2],
     /// The `struct epoll_event *` of an `epoll_ctl`.
     pub(crate) ctl_event: u64,
     /// The listening file that was described last.
     pub(crate) described: u64,
+    /// For the audit: the eventpoll whose lists an `epoll_ctl`, and the end of a scan, of this task may be changing; 0 if none.
+    pub(crate) changing: [u64; 2],
+    /// For the audit: the task is ending a file, or an eventpoll (its address).
+    pub(crate) ending: [u64; 2],
+    /// Scans that have begun and not ended, where their own entry is hooked (5.10, kprobe).
+    pub(crate) scans: u32,
+    pub(crate) pad: u32,
 }
+
+/// Of [`TaskState::changing`].
+pub(crate) const CTL: usize = 0;
+pub(crate) const SCAN: usize = 1;
+/// Of [`TaskState::ending`].
+pub(crate) const FILE: usize = 0;
+pub(crate) const EVENTPOLL: usize = 1;
 
 const EMPTY: TaskState = TaskState {
     flags: 0,
@@ -38,8 +56,13 @@ const EMPTY: TaskState = TaskState {
     user_events: 0,
     ctl: [-1, 0, -1],
     accept_fd: -1,
+    ctl_files: [0; 2],
     ctl_event: 0,
     described: 0,
+    changing: [0; 2],
+    ending: [0; 2],
+    scans: 0,
+    pad: 0,
 };
 
 /// The state of a task, if it has one. It stays valid while the program runs.
@@ -56,6 +79,13 @@ pub(crate) fn get_or_make(tid: u32) -> Result<*mut TaskState, Miss> {
     }
     let _ = TASKS.insert(tid, EMPTY, 0);
     TASKS.get_ptr_mut(tid).ok_or(Miss::MapFull)
+}
+
+/// Whether a task has a state with this flag.
+#[inline(always)]
+pub(crate) fn has(tid: u32, flag: u32) -> bool {
+    // SAFETY: a map value outlives the program's run.
+    get(tid).is_some_and(|state| unsafe { (*state).flags } & flag != 0)
 }
 
 /// The task is gone.

@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use tracer_common::Hook;
 pub use tracer_common::events::{
-    Accept, Callback, Ctl, EventpollGone, EventpollSeen, FileGone, FileInfo, Fork, Hooked, Returned, Scan, TaskExit,
-    TaskName, WaitEnter, WaitExit, Wake, WakeCause,
+    Accept, Audited, AuditedItem, Callback, Ctl, EventpollGone, EventpollSeen, FileGone, FileInfo, Fork, Hooked,
+    ItemSeen, Raced, Returned, Scan, TaskExit, TaskName, WaitEnter, WaitExit, Wake, WakeCause,
 };
 pub use tracer_common::{Header, Miss};
 
@@ -48,6 +48,14 @@ pub enum Event {
     FileInfo(FileInfo),
     /// An eventpoll that was open before tracing began.
     EventpollSeen(EventpollSeen),
+    /// An item that an eventpoll had before tracing began.
+    ItemSeen(ItemSeen),
+    /// A callback's state is not certain.
+    Raced(Raced),
+    /// A walk of the kernel's lists is over.
+    Audited(Audited),
+    /// One item of the walk that is over next.
+    AuditedItem(AuditedItem),
     /// Something was lost.
     Loss(Loss),
     /// Tracing began or ended.
@@ -82,7 +90,8 @@ impl Event {
             Self::Accept(_) => Some(Hook::Accept),
             Self::Fork(_) | Self::TaskName(_) | Self::TaskExit(_) => Some(Hook::Lifecycle),
             Self::FileGone(_) | Self::EventpollGone(_) => Some(Hook::Release),
-            Self::EventpollSeen(_) => Some(Hook::Inventory),
+            Self::EventpollSeen(_) | Self::ItemSeen(_) => Some(Hook::Inventory),
+            Self::Raced(_) | Self::Audited(_) | Self::AuditedItem(_) => Some(Hook::Audit),
             Self::Loss(_) | Self::Mark(_) => None,
         }
     }
@@ -107,6 +116,10 @@ impl Event {
             Self::EventpollGone(e) => Some(&e.header),
             Self::FileInfo(e) => Some(&e.header),
             Self::EventpollSeen(e) => Some(&e.header),
+            Self::ItemSeen(e) => Some(&e.header),
+            Self::Raced(e) => Some(&e.header),
+            Self::Audited(e) => Some(&e.header),
+            Self::AuditedItem(e) => Some(&e.header),
             Self::Loss(_) | Self::Mark(_) => None,
         }
     }

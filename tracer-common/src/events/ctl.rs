@@ -2,8 +2,15 @@
 
 use crate::Header;
 
-/// [`Ctl::has_event`] of a call whose `epoll_event` was not given or could not be read.
-pub const NO_EVENT: u32 = 0;
+/// Bits of [`Ctl::flags`].
+pub mod ctl_flags {
+    /// `events` and `data` are known.
+    pub const HAS_EVENT: u32 = 1;
+    /// The item was found in the eventpoll's tree when the call had ended: `epi` and [`LINKED`] say something.
+    pub const FOUND: u32 = 1 << 1;
+    /// The item was on the ready list then, or on the list of a running scan.
+    pub const LINKED: u32 = 1 << 2;
+}
 
 /// The end of one `do_epoll_ctl` (fs/eventpoll.c, 5.10 to 7.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,21 +22,23 @@ pub struct Ctl {
     pub ep: u64,
     /// Address of the target's `struct file`; 0 when `fd` is not open.
     pub file: u64,
-    /// `epoll_event.data`, valid when `has_event` is not [`NO_EVENT`].
+    /// `epoll_event.data`, valid with [`ctl_flags::HAS_EVENT`].
     pub data: u64,
+    /// Address of the epitem, valid with [`ctl_flags::FOUND`].
+    pub epi: u64,
     /// The descriptor of the eventpoll.
     pub epfd: i32,
     /// 1 ADD, 2 DEL, 3 MOD (uapi/linux/eventpoll.h).
     pub op: i32,
     /// The target's descriptor.
     pub fd: i32,
-    /// `epoll_event.events` as the call used it, valid when `has_event` is not [`NO_EVENT`]. The kernel adds `EPOLLERR` and
+    /// `epoll_event.events` as the call used it, valid with [`ctl_flags::HAS_EVENT`]. The kernel adds `EPOLLERR` and
     /// `EPOLLHUP` to that of an ADD or a MOD once it is past its first checks.
     pub events: u32,
     /// 0 or a negative errno.
     pub ret: i32,
-    /// 1 when `events` and `data` are known.
-    pub has_event: u32,
+    /// [`ctl_flags`]
+    pub flags: u32,
 }
 
 /// A wait queue hook that an ADD installs: `ep_ptable_queue_proc(file, whead, pt)`, once per wait queue of the file.

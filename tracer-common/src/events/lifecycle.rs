@@ -71,3 +71,33 @@ pub struct EventpollSeen {
     /// Zero.
     pub pad: u64,
 }
+
+/// Bits of [`ItemSeen::flags`].
+pub mod item_flags {
+    /// The item was on the ready list.
+    pub const LINKED: u32 = 1;
+}
+
+/// An item that an eventpoll already had when tracing began, read under the eventpoll's mutex.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(C)]
+pub struct ItemSeen {
+    /// The current task is the tracer.
+    pub header: Header,
+    /// Address of the eventpoll.
+    pub ep: u64,
+    /// Address of the epitem.
+    pub epi: u64,
+    /// Address of the target's `struct file`.
+    pub file: u64,
+    /// `epitem.event.data`
+    pub data: u64,
+    /// `epitem.event.events`
+    pub events: u32,
+    /// The descriptor it was registered with.
+    pub fd: i32,
+    /// [`item_flags`]
+    pub flags: u32,
+    /// Zero.
+    pub pad: u32,
+}

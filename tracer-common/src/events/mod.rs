@@ -1,5 +1,6 @@
 //! The records, one module per probe topic.
 
+mod audit;
 mod callback;
 mod ctl;
 mod lifecycle;
@@ -8,9 +9,10 @@ mod syscall;
 mod wait;
 mod wake;
 
+pub use audit::{Audited, AuditedItem, Raced, audit_flags, audit_list, audit_moment};
 pub use callback::{Callback, callback_flags};
-pub use ctl::{Ctl, FileInfo, Hooked, NO_EVENT};
-pub use lifecycle::{EventpollGone, EventpollSeen, FileGone, Fork, TaskExit, TaskName};
+pub use ctl::{Ctl, FileInfo, Hooked, ctl_flags};
+pub use lifecycle::{EventpollGone, EventpollSeen, FileGone, Fork, ItemSeen, TaskExit, TaskName, item_flags};
 pub use scan::{DELIVERED_UNKNOWN, Scan, scan_flags};
 pub use syscall::Accept;
 pub use wait::{Returned, WaitEnter, WaitExit};
@@ -45,14 +47,14 @@ macro_rules! records {
 }
 
 records! {
-    Ctl 72,
+    Ctl 80,
     Hooked 72,
     Callback 104,
     Wake 56,
     WaitEnter 48,
     WaitExit 56,
     Returned 48,
-    Scan 40,
+    Scan 48,
     Accept 40,
     Fork 48,
     TaskName 40,
@@ -61,4 +63,8 @@ records! {
     EventpollGone 32,
     FileInfo 88,
     EventpollSeen 48,
+    ItemSeen 72,
+    Raced 48,
+    Audited 48,
+    AuditedItem 48,
 }

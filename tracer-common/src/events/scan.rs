@@ -28,6 +28,8 @@ pub struct Scan {
     pub header: Header,
     /// Address of the eventpoll.
     pub ep: u64,
+    /// Address of the first epitem that the scan did not reach, valid with [`scan_flags::LEFT_OVER`].
+    pub first_left: u64,
     /// Events copied to user space, a negative errno, or [`DELIVERED_UNKNOWN`].
     pub delivered: i32,
     /// [`scan_flags`]

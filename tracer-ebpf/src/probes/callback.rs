@@ -5,6 +5,8 @@ use aya_ebpf::programs::{FEntryContext, FExitContext, ProbeContext, RetProbeCont
 use tracer_common::events::{Callback, callback_flags};
 use tracer_common::{Hook, Miss};
 
+use crate::audit::{self, Snapshot};
+use crate::context::Audit;
 use crate::emit::{Now, emit, settle};
 use crate::epitem::{Epitem, epitem};
 use crate::globals::offset;
@@ -44,9 +46,20 @@ pub fn callback_kretprobe(_ctx: RetProbeContext) -> u32 {
 
 #[inline(always)]
 fn leave() -> u32 {
-    if filter::enabled() {
-        context::pop();
+    if !filter::enabled() {
+        return 0;
     }
+    if audit::on()
+        && let Some((ts_ns, ep, kept)) = context::ending()
+    {
+        context::pop();
+        if kept.epi != 0 {
+            let before = Snapshot { begun: kept.begun, ended: kept.ended };
+            audit::callback_ended(ep, kept.epi, ts_ns, before, kept.scanning != 0);
+        }
+        return 0;
+    }
+    context::pop();
     0
 }
 
@@ -57,6 +70,9 @@ fn enter(wait: u64, key: u64) -> u32 {
     }
     settle(Hook::Callback, body(wait, key))
 }
+
+/// Of a callback that the audit leaves out: its eventpoll is not under trace, or could not be read.
+const NOT_AUDITED: Audit = Audit { epi: 0, begun: 0, ended: 0, scanning: 0 };
 
 /// The wait queue entry and what surrounds it in its `struct eppoll_entry`.
 struct Entry {
@@ -78,10 +94,13 @@ fn entry(wait: u64) -> Result<Entry, Miss> {
 
 #[inline(always)]
 fn body(wait: u64, key: u64) -> Result<(), Miss> {
-    let now = Now::take();
+    let mut now = Now::take();
     let entering = context::enter()?;
+    if audit::on() {
+        entering.keep(NOT_AUDITED);
+    }
     let found = entry(wait).and_then(|entry| epitem(entry.epi).map(|item| (entry, item)));
-    let (entry, item) = match found {
+    let (entry, mut item) = match found {
         Ok(found) => found,
         Err(miss) => {
             entering.push(0, 0);
@@ -92,9 +111,23 @@ fn body(wait: u64, key: u64) -> Result<(), Miss> {
         entering.push(0, item.ep);
         return Ok(());
     }
+    let mut before = Snapshot { begun: 0, ended: 0 };
+    if audit::on() {
+        // From here on other changes know of this one; the time and the state are taken after that.
+        audit::begin(item.ep);
+        before = audit::snapshot(item.ep);
+        now = Now::take();
+        if let Ok(again) = epitem(entry.epi) {
+            item = again;
+        }
+    }
+    let ovflist = kread::kernel::<u64>(item.ep + offset!(ep_ovflist) as u64);
+    if audit::on() {
+        let scanning = u64::from(ovflist != Ok(UNACTIVE));
+        entering.keep(Audit { epi: entry.epi, begun: before.begun, ended: before.ended, scanning });
+    }
     entering.push(now.ts_ns, item.ep);
-    let ovflist: u64 = kread::kernel(item.ep + offset!(ep_ovflist) as u64)?;
-    let flags = flags(&entry, &item, ovflist);
+    let flags = flags(&entry, &item, ovflist?);
     emit::<Callback>(now, |record| {
         // SAFETY: `emit` gives a slot for one record.
         let record = unsafe { &mut *record };

@@ -1,15 +1,16 @@
 //! Tasks, files and eventpolls that come and go.
 
 use aya_ebpf::helpers::bpf_get_current_comm;
-use aya_ebpf::macros::{fentry, kprobe, raw_tracepoint};
-use aya_ebpf::programs::{FEntryContext, ProbeContext, RawTracePointContext};
+use aya_ebpf::macros::{fentry, fexit, kprobe, kretprobe, raw_tracepoint};
+use aya_ebpf::programs::{FEntryContext, FExitContext, ProbeContext, RawTracePointContext, RetProbeContext};
 use tracer_common::events::{EventpollGone, FileGone, Fork, TaskExit, TaskName};
 use tracer_common::{COMM_LEN, Hook, Miss, OFFSET_UNKNOWN};
 
-use crate::emit::{Now, emit, settle};
+use crate::emit::{Now, current_tid, emit, settle};
 use crate::globals::{config, offset};
 use crate::maps::{EVENTPOLLS, TGIDS};
-use crate::{filter, kread, tasks};
+use crate::tasks::{EVENTPOLL, FILE};
+use crate::{audit, filter, kread, tasks};
 
 /// 5.10 to 7.3: `sched_process_fork(struct task_struct *parent, struct task_struct *child)`
 #[raw_tracepoint]
@@ -65,6 +66,55 @@ pub fn file_gone_kprobe(ctx: ProbeContext) -> u32 {
     ctx.arg(0).map_or(0, |file| file_gone_entry(file))
 }
 
+/// The end of [`release_fentry`], for the audit.
+#[fexit]
+pub fn audit_release_fexit(_ctx: FExitContext) -> u32 {
+    ended(EVENTPOLL)
+}
+
+/// As [`audit_release_fexit`].
+#[kretprobe]
+pub fn audit_release_kretprobe(_ctx: RetProbeContext) -> u32 {
+    ended(EVENTPOLL)
+}
+
+/// The end of [`file_gone_fentry`], for the audit.
+#[fexit]
+pub fn audit_file_gone_fexit(_ctx: FExitContext) -> u32 {
+    ended(FILE)
+}
+
+/// As [`audit_file_gone_fexit`].
+#[kretprobe]
+pub fn audit_file_gone_kretprobe(_ctx: RetProbeContext) -> u32 {
+    ended(FILE)
+}
+
+/// The end of an eventpoll (its address) or of a file (1) begins to change lists.
+#[inline(always)]
+fn begins(which: usize, what: u64) -> Result<(), Miss> {
+    if !audit::on() {
+        return Ok(());
+    }
+    let state = tasks::get_or_make(current_tid())?;
+    // SAFETY: a map value outlives the program's run; only this task's own calls write to it.
+    unsafe { (*state).ending[which & 1] = what };
+    audit::begin(if which == FILE { 0 } else { what });
+    Ok(())
+}
+
+#[inline(always)]
+fn ended(which: usize) -> u32 {
+    if let Some(state) = tasks::get(current_tid()) {
+        // SAFETY: as in `begins`.
+        let what = unsafe { core::mem::replace(&mut (*state).ending[which & 1], 0) };
+        if what != 0 {
+            audit::end(if which == FILE { 0 } else { what });
+        }
+    }
+    0
+}
+
 #[inline(always)]
 fn fork(child: u64) -> Result<(), Miss> {
     let now = Now::take();
@@ -110,10 +160,11 @@ fn exec() -> Result<(), Miss> {
 #[inline(always)]
 fn exit() -> Result<(), Miss> {
     let now = Now::take();
+    // A task that is not under trace may have used an eventpoll that is.
+    tasks::forget(now.tid);
     if !filter::traced(now.tgid) {
         return Ok(());
     }
-    tasks::forget(now.tid);
     let comm = bpf_get_current_comm().map_err(|_| Miss::ReadFailed)?;
     emit::<TaskExit>(now, |record| {
         // SAFETY: `emit` gives a slot for one record.
@@ -143,6 +194,7 @@ fn release(file: u64) -> Result<(), Miss> {
     if !traced || !filter::enabled() {
         return Ok(());
     }
+    begins(EVENTPOLL, ep)?;
     emit::<EventpollGone>(Now::take(), |record| {
         // SAFETY: `emit` gives a slot for one record.
         unsafe { (*record).ep = ep };
@@ -154,6 +206,7 @@ fn file_gone_entry(file: u64) -> u32 {
     if !filter::enabled() {
         return 0;
     }
+    settle(Hook::Audit, begins(FILE, 1));
     settle(Hook::Release, file_gone(file))
 }
 

@@ -1,13 +1,26 @@
-//! The scan of a ready list. `ep_send_events` is inlined from 5.11 to 6.12: `ep_done_scan` stands for it there.
+//! The end of a scan of a ready list: what it put back and what it did not reach.
+//!
+//! `ep_done_scan` (5.11 on) is called there with `ep->mtx` held, while callbacks still go to the overflow list. On 5.10 it is the
+//! return of `ep_send_events_proc` or, for the poll of a watched eventpoll, `ep_read_events_proc`. `ep_send_events` stands in where
+//! neither exists: it tells how many events were delivered, but not the lists.
 
-use aya_ebpf::macros::{fentry, fexit, kprobe, kretprobe};
+use aya_ebpf::macros::{fentry, fexit, kprobe, kretprobe, map};
+use aya_ebpf::maps::LruHashMap;
 use aya_ebpf::programs::{FEntryContext, FExitContext, ProbeContext, RetProbeContext};
 use tracer_common::events::{DELIVERED_UNKNOWN, Scan, scan_flags};
 use tracer_common::{Hook, Miss};
 
 use crate::emit::{Now, current_tid, emit, settle};
 use crate::globals::{config, offset};
-use crate::{filter, kread, tasks};
+use crate::tasks::SCAN;
+use crate::{audit, filter, kread, tasks};
+
+/// The most scans inside each other: an eventpoll watched by an eventpoll, `EP_MAX_NESTS` deep.
+const MAX_SCANS: u32 = 8;
+
+/// Between a kprobe and its kretprobe on 5.10: eventpoll and list, by task and depth. Where no such pair is attached, empty.
+#[map]
+static SCANS: LruHashMap<u64, [u64; 2]> = LruHashMap::with_max_entries(4_096, 0);
 
 /// 6.16 to 7.3: `int ep_send_events(struct eventpoll *ep, struct epoll_event *events, int maxevents)`
 #[fexit]
@@ -25,16 +38,37 @@ pub fn send_events_kretprobe(ctx: RetProbeContext) -> u32 {
 /// 5.10: `__poll_t ep_send_events_proc(struct eventpoll *ep, struct list_head *head, void *priv)`
 #[fexit]
 pub fn send_events_proc_fexit(ctx: FExitContext) -> u32 {
-    sent(ctx.arg(0), DELIVERED_UNKNOWN)
+    done(ctx.arg(0), ctx.arg(1))
 }
 
-/// As [`send_events_proc_fexit`].
+/// 5.10: `__poll_t ep_read_events_proc(struct eventpoll *ep, struct list_head *head, void *priv)`
+#[fexit]
+pub fn read_events_proc_fexit(ctx: FExitContext) -> u32 {
+    done(ctx.arg(0), ctx.arg(1))
+}
+
+/// Keeps the arguments of [`send_events_proc_fexit`] or [`read_events_proc_fexit`] for [`scan_proc_kretprobe`].
 #[kprobe]
-pub fn send_events_proc_kprobe(ctx: ProbeContext) -> u32 {
-    ctx.arg(0).map_or(0, |ep| sent(ep, DELIVERED_UNKNOWN))
+pub fn scan_proc_kprobe(ctx: ProbeContext) -> u32 {
+    if !filter::enabled() {
+        return 0;
+    }
+    match (ctx.arg(0), ctx.arg(1)) {
+        (Some(ep), Some(list)) => settle(Hook::Scan, keep(ep, list)),
+        _ => 0,
+    }
 }
 
-/// 5.11 to 7.0: `void ep_done_scan(struct eventpoll *ep, struct list_head *txlist)`; 7.1 to 7.3: the second argument differs.
+/// As [`send_events_proc_fexit`] and [`read_events_proc_fexit`].
+#[kretprobe]
+pub fn scan_proc_kretprobe(_ctx: RetProbeContext) -> u32 {
+    if !filter::enabled() {
+        return 0;
+    }
+    settle(Hook::Scan, kept())
+}
+
+/// 5.11 to 7.3: `void ep_done_scan(struct eventpoll *ep, struct list_head *txlist)`
 #[fentry]
 pub fn done_scan_fentry(ctx: FEntryContext) -> u32 {
     done(ctx.arg(0), ctx.arg(1))
@@ -49,12 +83,25 @@ pub fn done_scan_kprobe(ctx: ProbeContext) -> u32 {
     }
 }
 
+/// The end of [`done_scan_fentry`], for the audit: the lists are one again.
+#[fexit]
+pub fn audit_done_scan_fexit(_ctx: FExitContext) -> u32 {
+    over()
+}
+
+/// As [`audit_done_scan_fexit`]; 5.10: the return of
+/// `__poll_t ep_scan_ready_list.constprop.0(struct eventpoll *ep, __poll_t (*sproc)(...), void *priv, int depth, bool ep_locked)`.
+#[kretprobe]
+pub fn audit_scan_kretprobe(_ctx: RetProbeContext) -> u32 {
+    over()
+}
+
 #[inline(always)]
 fn sent(ep: u64, delivered: i32) -> u32 {
     if !filter::enabled() {
         return 0;
     }
-    settle(Hook::Scan, body(ep, delivered, None))
+    settle(Hook::Scan, body(ep, delivered, 0))
 }
 
 #[inline(always)]
@@ -62,38 +109,78 @@ fn done(ep: u64, list: u64) -> u32 {
     if !filter::enabled() {
         return 0;
     }
-    settle(Hook::Scan, body(ep, DELIVERED_UNKNOWN, Some(list)))
+    settle(Hook::Scan, body(ep, DELIVERED_UNKNOWN, list))
 }
 
-/// What the lists hold when a scan ends; `ep->mtx` is held, callbacks go to the overflow list.
 #[inline(always)]
-fn lists(ep: u64, list: u64) -> Result<u32, Miss> {
+const fn scan_key(tid: u32, depth: u32) -> u64 {
+    tid as u64 * MAX_SCANS as u64 + (depth % MAX_SCANS) as u64
+}
+
+#[inline(always)]
+fn keep(ep: u64, list: u64) -> Result<(), Miss> {
+    let now = Now::take();
+    if !filter::traced(now.tgid) && !filter::traced_ep(ep) {
+        return Ok(());
+    }
+    let state = tasks::get_or_make(now.tid)?;
+    // SAFETY: a map value outlives the program's run; only this task's own calls write to it.
+    let depth = unsafe { (*state).scans };
+    SCANS.insert(scan_key(now.tid, depth), [ep, list], 0).map_err(|_| Miss::MapFull)?;
+    // SAFETY: as above.
+    unsafe { (*state).scans = depth + 1 };
+    Ok(())
+}
+
+#[inline(always)]
+fn kept() -> Result<(), Miss> {
+    let now = Now::take();
+    let Some(state) = tasks::get(now.tid) else { return Ok(()) };
+    // SAFETY: as in `keep`.
+    let depth = unsafe { (*state).scans };
+    if depth == 0 {
+        return Ok(());
+    }
+    // SAFETY: as in `keep`.
+    unsafe { (*state).scans = depth - 1 };
+    let key = scan_key(now.tid, depth - 1);
+    let Some(found) = SCANS.get_ptr(key) else { return Err(Miss::NoEntry) };
+    // SAFETY: a map value outlives the program's run; only this task's own calls write to it.
+    let [ep, list] = unsafe { *found };
+    let _ = SCANS.remove(key);
+    body(ep, DELIVERED_UNKNOWN, list)
+}
+
+/// What the lists hold when a scan ends: flags, and the first item that it did not reach.
+#[inline(always)]
+fn lists(ep: u64, list: u64) -> Result<(u32, u64), Miss> {
     let mut flags = scan_flags::LISTS_KNOWN;
     let rdllist = ep + offset!(ep_rdllist) as u64;
     if kread::kernel::<u64>(rdllist)? != rdllist {
         flags |= scan_flags::REQUEUED;
     }
-    if config!(scan_list_is_head) != 0 && kread::kernel::<u64>(list)? != list {
+    let mut first_left = 0;
+    let next = kread::kernel::<u64>(list)?;
+    if next != list {
         flags |= scan_flags::LEFT_OVER;
+        first_left = next.wrapping_sub(offset!(epitem_rdllink) as u64);
     }
     if kread::kernel::<u64>(ep + offset!(ep_ovflist) as u64)? != 0 {
         flags |= scan_flags::OVERFLOW;
     }
-    Ok(flags)
+    Ok((flags, first_left))
 }
 
 #[inline(always)]
-fn body(ep: u64, delivered: i32, list: Option<u64>) -> Result<(), Miss> {
+fn body(ep: u64, delivered: i32, list: u64) -> Result<(), Miss> {
     let now = Now::take();
     // Only a traced task's wait is remembered: then its eventpoll is traced.
     let in_wait = ep != 0 && tasks::waits_on(now.tid) == ep;
     if !in_wait && !filter::traced_ep(ep) {
         return Ok(());
     }
-    let mut flags = match list {
-        Some(list) => lists(ep, list)?,
-        None => 0,
-    };
+    let list = if config!(scan_list_is_head) == 0 { 0 } else { list };
+    let (mut flags, first_left) = if list == 0 { (0, 0) } else { lists(ep, list)? };
     if in_wait {
         flags |= scan_flags::IN_WAIT;
     }
@@ -101,7 +188,28 @@ fn body(ep: u64, delivered: i32, list: Option<u64>) -> Result<(), Miss> {
         // SAFETY: `emit` gives a slot for one record.
         let record = unsafe { &mut *record };
         record.ep = ep;
+        record.first_left = first_left;
         record.delivered = delivered;
         record.flags = flags;
-    })
+    })?;
+    if audit::on() && list != 0 {
+        audit::scan_ends(now, ep, list);
+        let state = tasks::get_or_make(now.tid)?;
+        // SAFETY: as in `keep`.
+        unsafe { (*state).changing[SCAN] = ep };
+        audit::begin(ep);
+    }
+    Ok(())
+}
+
+#[inline(always)]
+fn over() -> u32 {
+    if let Some(state) = tasks::get(current_tid()) {
+        // SAFETY: as in `keep`.
+        let ep = unsafe { core::mem::replace(&mut (*state).changing[SCAN], 0) };
+        if ep != 0 {
+            audit::end(ep);
+        }
+    }
+    0
 }

@@ -3,13 +3,13 @@
 use aya_ebpf::helpers::bpf_get_current_comm;
 use aya_ebpf::macros::{fentry, fexit, kprobe, tracepoint};
 use aya_ebpf::programs::{FEntryContext, FExitContext, ProbeContext, TracePointContext};
-use tracer_common::events::{Returned, TaskName, WaitEnter, WaitExit};
+use tracer_common::events::{Returned, TaskName, WaitEnter, WaitExit, audit_moment};
 use tracer_common::{Hook, MAX_RETURNED, Miss};
 
 use crate::emit::{Now, count, current_tid, emit, settle};
 use crate::globals::config;
 use crate::tasks::{IN_WAIT, NAMED, TaskState};
-use crate::{context, files, filter, kread, sys_exit, tasks};
+use crate::{audit, context, files, filter, kread, sys_exit, tasks};
 
 /// 5.11 to 7.3: `int do_epoll_wait(int epfd, struct epoll_event *events, int maxevents, struct timespec64 *to)`;
 /// 5.10: the last argument is `int timeout`, milliseconds.
@@ -120,7 +120,11 @@ fn entry(epfd: i32, events: u64, maxevents: i32, timeout: u64) -> Result<(), Mis
         record.timeout_ns = timeout_ns;
         record.epfd = epfd;
         record.maxevents = maxevents;
-    })
+    })?;
+    if audit::on() {
+        audit::walk(ep, audit_moment::WAIT);
+    }
+    Ok(())
 }
 
 /// With every process under trace, the tracer's own eventpolls must be known to be left out.

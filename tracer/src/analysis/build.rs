@@ -2,8 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use tracer_common::Hook;
+
 use super::herd::herd;
-use super::report::{EventpollRow, Lost, LostRow, Report, SCHEMA_VERSION, SourceRow, TaskRow, Totals};
+use super::report::{
+    AuditRow, DifferenceRow, EventpollRow, Lost, LostRow, Report, SCHEMA_VERSION, SourceRow, TaskRow, Totals,
+};
 use super::source::{Source, sources};
 use super::spread::Spread;
 use crate::event::TraceInfo;
@@ -37,7 +41,42 @@ impl Report {
             eventpolls: model.eventpolls().iter().map(|eventpoll| eventpoll_row(model, eventpoll)).collect(),
             sources: sources.iter().map(source_row).collect(),
             ready_list: *model.ready_list(),
+            audit: info
+                .hooks
+                .iter()
+                .any(|hook| hook.hook == Hook::Audit.name() && hook.missing.is_empty())
+                .then(|| audit(model)),
         }
+    }
+}
+
+fn audit(model: &Model) -> AuditRow {
+    let audit = model.audit();
+    let item = |(epi, fd): &(u64, Option<i32>)| match fd {
+        Some(fd) => format!("fd {fd} (epitem {epi:#x})"),
+        None => format!("an unknown item (epitem {epi:#x})"),
+    };
+    AuditRow {
+        comparisons: audit.comparisons,
+        differences: audit.differences,
+        raced: audit.raced,
+        truncated: audit.truncated,
+        incomplete: audit.incomplete,
+        doubtful: audit.doubtful,
+        first: audit
+            .first
+            .iter()
+            .map(|difference| DifferenceRow {
+                at_ns: difference.ts_ns.saturating_sub(model.span().origin()),
+                eventpoll: model
+                    .eventpolls()
+                    .get(difference.ep)
+                    .map_or_else(|| "an eventpoll that is gone".to_owned(), |ep| eventpoll_name(model, ep)),
+                what: difference.what,
+                missing: difference.missing.iter().map(item).collect(),
+                surplus: difference.surplus.iter().map(item).collect(),
+            })
+            .collect(),
     }
 }
 

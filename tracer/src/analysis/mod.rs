@@ -16,6 +16,8 @@ mod verdict;
 pub(crate) use build::eventpoll_name;
 pub use compare::{Comparison, Pair, Side, compare};
 pub use herd::{HerdRow, HerdTask};
-pub use report::{EventpollRow, Lost, LostRow, Report, SCHEMA_VERSION, SourceRow, TaskRow, Totals};
+pub use report::{
+    AuditRow, DifferenceRow, EventpollRow, Lost, LostRow, Report, SCHEMA_VERSION, SourceRow, TaskRow, Totals,
+};
 pub use spread::Spread;
 pub use verdict::{HERD_MEAN_WASTED, HERD_MIN_WORKERS, Verdict};

@@ -56,6 +56,8 @@ pub struct Report {
     pub sources: Vec<SourceRow>,
     /// Stays on ready lists by their reasons.
     pub ready_list: Memberships,
+    /// What came of comparing the model with the kernel's own lists; `None` without `--audit`.
+    pub audit: Option<AuditRow>,
 }
 
 impl Report {
@@ -64,6 +66,40 @@ impl Report {
     pub fn has(&self, verdict: Verdict) -> bool {
         self.herd.iter().any(|row| row.verdict == verdict)
     }
+}
+
+/// The model against the kernel.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct AuditRow {
+    /// Walks of the kernel's lists that the model was compared with.
+    pub comparisons: u64,
+    /// Comparisons that did not agree.
+    pub differences: u64,
+    /// Walks during which another CPU changed the lists: they say nothing.
+    pub raced: u64,
+    /// Walks that saw only the beginning of a long list.
+    pub truncated: u64,
+    /// Walks of which records are missing.
+    pub incomplete: u64,
+    /// Items left out of a comparison: their last callback raced with another change, so that its outcome is not known.
+    pub doubtful: u64,
+    /// The first differences, in full.
+    pub first: Vec<DifferenceRow>,
+}
+
+/// One comparison that did not agree.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct DifferenceRow {
+    /// Nanoseconds since tracing began.
+    pub at_ns: u64,
+    /// The eventpoll.
+    pub eventpoll: String,
+    /// What was compared.
+    pub what: &'static str,
+    /// Items that the kernel has and the model has not.
+    pub missing: Vec<String>,
+    /// Items that the model has and the kernel has not.
+    pub surplus: Vec<String>,
 }
 
 /// What is missing from the trace.

@@ -69,6 +69,10 @@ pub(super) struct TargetArgs {
     /// Create this file when the probes are on
     #[arg(long, value_name = "FILE")]
     pub(super) ready_file: Option<PathBuf>,
+    /// Compare the reconstructed ready lists with the kernel's own; the report says how often they differed. Costs several times as
+    /// much
+    #[arg(long)]
+    pub(super) audit: bool,
     #[command(flatten)]
     pub(super) probes: ProbeArgs,
     /// Run this command and trace it with its children, until it ends
@@ -95,6 +99,7 @@ impl TargetArgs {
             pids,
             target: self.words(),
             running: self.command.is_empty(),
+            audit: self.audit,
             follow_forks: !self.no_follow,
             preference: self.probes.backend.into(),
             sizes: self.probes.sizes()?,

@@ -6,8 +6,8 @@ use tracer_common::events::record_bytes;
 use tracer_common::{COMM_LEN, Kind};
 
 use crate::event::{
-    Accept, Callback, Ctl, Event, EventpollGone, EventpollSeen, FileGone, FileInfo, Fork, Header, Hooked, Returned,
-    Scan, TaskExit, TaskName, WaitEnter, WaitExit, Wake, WakeCause,
+    Accept, Audited, AuditedItem, Callback, Ctl, Event, EventpollGone, EventpollSeen, FileGone, FileInfo, Fork, Header,
+    Hooked, ItemSeen, Raced, Returned, Scan, TaskExit, TaskName, WaitEnter, WaitExit, Wake, WakeCause,
 };
 
 /// Why a record is not an event.
@@ -67,12 +67,13 @@ fn fields(kind: Kind, header: Header, mut rest: &[u8]) -> Result<Event, DecodeEr
                 ep: try_get_u64_ne,
                 file: try_get_u64_ne,
                 data: try_get_u64_ne,
+                epi: try_get_u64_ne,
                 epfd: try_get_i32_ne,
                 op: try_get_i32_ne,
                 fd: try_get_i32_ne,
                 events: try_get_u32_ne,
                 ret: try_get_i32_ne,
-                has_event: try_get_u32_ne,
+                flags: try_get_u32_ne,
             }
         ),
         Kind::Hooked => record!(
@@ -135,7 +136,16 @@ fn fields(kind: Kind, header: Header, mut rest: &[u8]) -> Result<Event, DecodeEr
             Returned { ep: try_get_u64_ne, data: try_get_u64_ne, events: try_get_u32_ne, index: try_get_u32_ne }
         ),
         Kind::Scan => {
-            record!(rest, header, Scan { ep: try_get_u64_ne, delivered: try_get_i32_ne, flags: try_get_u32_ne })
+            record!(
+                rest,
+                header,
+                Scan {
+                    ep: try_get_u64_ne,
+                    first_left: try_get_u64_ne,
+                    delivered: try_get_i32_ne,
+                    flags: try_get_u32_ne
+                }
+            )
         }
         Kind::Accept => record!(rest, header, Accept { file: try_get_u64_ne, fd: try_get_i32_ne, ret: try_get_i32_ne }),
         Kind::Fork => fork(header, rest)?,
@@ -148,6 +158,39 @@ fn fields(kind: Kind, header: Header, mut rest: &[u8]) -> Result<Event, DecodeEr
             rest,
             header,
             EventpollSeen { ep: try_get_u64_ne, owner_tgid: try_get_u32_ne, epfd: try_get_i32_ne, pad: try_get_u64_ne }
+        ),
+        Kind::ItemSeen => record!(
+            rest,
+            header,
+            ItemSeen {
+                ep: try_get_u64_ne,
+                epi: try_get_u64_ne,
+                file: try_get_u64_ne,
+                data: try_get_u64_ne,
+                events: try_get_u32_ne,
+                fd: try_get_i32_ne,
+                flags: try_get_u32_ne,
+                pad: try_get_u32_ne,
+            }
+        ),
+        Kind::Raced => {
+            record!(rest, header, Raced { ep: try_get_u64_ne, epi: try_get_u64_ne, callback_ts: try_get_u64_ne })
+        }
+        Kind::Audited => record!(
+            rest,
+            header,
+            Audited {
+                ep: try_get_u64_ne,
+                moment: try_get_u32_ne,
+                flags: try_get_u32_ne,
+                count: try_get_u32_ne,
+                pad: try_get_u32_ne,
+            }
+        ),
+        Kind::AuditedItem => record!(
+            rest,
+            header,
+            AuditedItem { ep: try_get_u64_ne, epi: try_get_u64_ne, list: try_get_u32_ne, index: try_get_u32_ne }
         ),
     })
 }

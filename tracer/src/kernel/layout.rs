@@ -92,10 +92,15 @@ const OTHERS: &[Wanted] = wanted! {
     file_f_ep: "file" "f_ep";
     // A node of the list of the watched file's epitems; only where it lies matters, so it is not among those to be read.
     epitem_fllink: "epitem" "fllink";
+    epitem_rbn: "epitem" "rbn";
+    ep_rb_root: "eventpoll" "rbr.rb_root.rb_node";
+    ep_rb_leftmost: "eventpoll" "rbr.rb_leftmost";
+    rb_left: "rb_node" "rb_left";
+    rb_right: "rb_node" "rb_right";
 };
 
-// Every slot but `epitem_bytes` and the padding is looked up.
-const _: () = assert!(EPITEM.len() + OTHERS.len() + 2 == size_of::<Layout>() / size_of::<u32>());
+// Every slot but `epitem_bytes` is looked up.
+const _: () = assert!(EPITEM.len() + OTHERS.len() + 1 == size_of::<Layout>() / size_of::<u32>());
 
 /// Looks up every field of [`Layout`].
 #[must_use]

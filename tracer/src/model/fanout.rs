@@ -27,7 +27,7 @@ impl Model {
         self.files.stats(file).outcomes.count(outcome);
         let ep = self.eventpolls.at(callback.ep, &self.limits, &mut self.exceeded);
         if let Some(item) = ep.and_then(|ep| self.item_of(callback, ep, file)) {
-            self.callback_moves(item, outcome);
+            self.callback_moves(item, callback, outcome);
         }
         let place = self.walks.place(callback);
         let wakeup = match place {

@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use super::ids::{EpId, FileId, ItemId, Sequence};
+use super::ids::{EpId, FileId, ItemId, Sequence, TaskId};
 use super::limits::{Exceeded, Limits, bump};
-use super::outcome::{ALWAYS_POLLED, EP_PRIVATE_BITS, EPOLLET, EPOLLONESHOT};
+use super::outcome::{ALWAYS_POLLED, EPOLLET, EPOLLONESHOT};
 use super::ready::{Armed, Stay};
 
 /// One life of an item.
@@ -30,21 +30,25 @@ pub struct Item {
     pub(crate) armed: Option<Armed>,
     /// Its present stay on the ready list.
     pub(crate) stay: Option<Stay>,
-    /// Whether it is on the overflow list.
-    pub(crate) overflow: bool,
+    /// The place that the last scan gave it, should it have put the item back.
+    pub(crate) requeue_rank: u64,
+    /// The task whose scan decides a tentative stay.
+    pub(crate) pending: Option<TaskId>,
+    /// Whether a walk found the item on the list (or not) while its stay was tentative, and when.
+    pub(crate) observed: Option<(u64, bool)>,
+    /// Whether it is on the list cannot be said: its last callback raced with another change.
+    pub(crate) doubt: bool,
+    /// MODs.
+    pub(crate) mods: u64,
+    /// Its place on the overflow list, if it is there.
+    pub(crate) overflow: Option<u64>,
 }
 
 impl Item {
     /// Whether it goes back to the ready list after each delivery.
     #[must_use]
     pub const fn is_level_triggered(&self) -> bool {
-        self.events & (EPOLLET | EPOLLONESHOT) == 0
-    }
-
-    /// Whether a delivery has disabled it.
-    #[must_use]
-    pub const fn is_disabled(&self) -> bool {
-        self.events & !EP_PRIVATE_BITS == 0
+        level_triggered(self.events)
     }
 }
 
@@ -106,7 +110,12 @@ impl Items {
             adding: None,
             armed: None,
             stay: None,
-            overflow: false,
+            requeue_rank: 0,
+            pending: None,
+            observed: None,
+            doubt: false,
+            mods: 0,
+            overflow: None,
         };
         if seen.epi != 0 {
             self.by_epi.insert(seen.epi, id);
@@ -162,7 +171,7 @@ impl Items {
     pub(crate) fn change<R>(&mut self, id: ItemId, change: impl FnOnce(&mut Item) -> R) -> Option<R> {
         let item = self.all.get_mut(&id)?;
         let result = change(item);
-        if item.stay.is_some() || item.overflow {
+        if item.stay.is_some() || item.overflow.is_some() {
             self.waiting.insert((item.ep, id));
         } else {
             self.waiting.remove(&(item.ep, id));
@@ -210,6 +219,11 @@ impl Items {
     pub fn count(&self) -> usize {
         self.all.len()
     }
+}
+
+/// Whether an item with this mask goes back to the ready list after each delivery.
+pub(crate) const fn level_triggered(events: u32) -> bool {
+    events & (EPOLLET | EPOLLONESHOT) == 0
 }
 
 /// The mask that the kernel keeps of the one a program gave.

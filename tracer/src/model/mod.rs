@@ -3,6 +3,7 @@
 //! In: [`Event`]s in the order of their time. Out: tables to be asked by `analysis`. Nothing here looks at a clock, a kernel or a
 //! file, and nothing that a trace says can make it panic or grow beyond its [`Limits`].
 
+mod audit;
 mod counts;
 mod eventpoll;
 mod fanout;
@@ -17,6 +18,7 @@ mod membership;
 mod outcome;
 mod ready;
 mod registration;
+mod scanning;
 mod task;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -29,6 +31,7 @@ mod walk;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+pub use audit::{Audit, Difference};
 pub use counts::Counts;
 pub use eventpoll::{Eventpoll, Eventpolls};
 pub use file::{File, Files, ItemFlags, SourceStats};
@@ -101,6 +104,9 @@ pub struct Model {
     batched: usize,
     totals: Counts,
     ready: Memberships,
+    ranks: u64,
+    audit: Audit,
+    open_walks: audit::OpenWalks,
     losses: Losses,
     eventpolls: Eventpolls,
     items: Items,
@@ -149,6 +155,10 @@ impl Model {
             Event::EventpollGone(e) => self.end_eventpoll(e.ep),
             Event::FileInfo(e) => self.on_file_info(e),
             Event::EventpollSeen(e) => self.on_eventpoll_seen(e),
+            Event::ItemSeen(e) => self.on_item_seen(e),
+            Event::Raced(e) => self.on_raced(e),
+            Event::Audited(e) => self.on_audited(e),
+            Event::AuditedItem(e) => self.on_audited_item(e),
             Event::Loss(e) => self.losses.add(e, self.limits.losses),
             Event::Mark(mark) => match mark.what {
                 MarkKind::Started => {
@@ -207,6 +217,12 @@ impl Model {
     #[must_use]
     pub const fn ready_list(&self) -> &Memberships {
         &self.ready
+    }
+
+    /// What came of comparing the model with the kernel's own lists.
+    #[must_use]
+    pub const fn audit(&self) -> &Audit {
+        &self.audit
     }
 
     /// What is missing from the trace.

@@ -1,15 +1,16 @@
 //! Stays on the ready list: why an item came, why it went. Nobody tells; it is inferred from callbacks, scans and returns.
 //!
-//! A scan takes the whole ready list for itself and delivers from it; what it delivered is known only when its wait has
-//! returned. So a scan moves the stays into the scanning task's [`Batch`], and the end of the wait settles them:
-//! returned with this data → delivered (and put back at once when level-triggered), else found not ready, unless the scan left
-//! items over (`ep_send_events`, `ep_done_scan`, fs/eventpoll.c, 5.10 to 7.3).
+//! A scan takes the whole ready list for itself and delivers from it, in the order of the list; what it delivered is known only
+//! when its wait has returned. So a scan moves the stays into the scanning task's [`Batch`], and the end of the wait settles them:
+//! returned with this data → delivered (and put back at once when level-triggered), else found not ready. What the scan did not
+//! reach goes back to the head of the list: the probe tells the first of these, and the order of the list tells the others
+//! (`ep_send_events`, `ep_done_scan`, fs/eventpoll.c, 5.10 to 7.3).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-use super::ids::ItemId;
+use super::ids::{EpId, ItemId};
 use super::limits::bump;
 
 /// Why an item came to the ready list.
@@ -27,6 +28,8 @@ pub enum Came {
     Requeue,
     /// A scan ended before it came to it.
     CarriedOver,
+    /// It was there when tracing began.
+    Before,
     /// Not seen.
     Unknown,
 }
@@ -77,25 +80,48 @@ pub(crate) struct Stay {
     pub(crate) came: Came,
     /// Not certain yet: a requeue by a scan that has not shown what it delivered.
     pub(crate) tentative: bool,
-    /// Scans that may have left it over; certain when it is seen on the list again.
+    /// Scans that left it over.
     pub(crate) carried: u64,
+    /// Its place: the list is in the order of these.
+    pub(crate) rank: u64,
 }
 
 impl Stay {
-    pub(crate) const fn new(came: Came) -> Self {
-        Self { came, tentative: false, carried: 0 }
+    pub(crate) const fn new(came: Came, rank: u64) -> Self {
+        Self { came, tentative: false, carried: 0, rank }
     }
+}
+
+/// An item as a scan took it: a MOD may change it before the wait returns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Taken {
+    /// The stay that the scan ended.
+    pub(crate) stay: Stay,
+    /// `epoll_event.data`
+    pub(crate) data: u64,
+    /// Its mask.
+    pub(crate) events: u32,
+    /// How often it had been modified.
+    pub(crate) mods: u64,
 }
 
 /// Items that a task took off the ready list with its last scan, and how many of its wait's events are still to come.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Batch {
-    /// The stays that the scan took.
-    pub(crate) stays: BTreeMap<ItemId, Stay>,
-    /// Scans in this wait.
-    pub(crate) scans: u32,
-    /// The last scan may have left items over.
+    /// What the scan took and came to.
+    pub(crate) taken: BTreeMap<ItemId, Taken>,
+    /// The eventpoll that was scanned; `None` before the first scan of a wait.
+    pub(crate) ep: Option<EpId>,
+    /// It is known how far the scan came; else it may have ended anywhere behind the last item delivered.
+    pub(crate) reach_known: bool,
+    /// The scan left items over.
     pub(crate) left_over: bool,
+    /// The rank of the last item delivered.
+    pub(crate) last_delivered: u64,
+    /// Items that were delivered and put back.
+    pub(crate) requeued: BTreeSet<ItemId>,
+    /// Items that a walk of the kernel's list found put back (`--audit`), and when.
+    pub(crate) found: Option<(u64, BTreeSet<ItemId>)>,
     /// Not all events of the wait will be told.
     pub(crate) truncated: bool,
     /// Events of the wait that will still be told.
@@ -113,6 +139,8 @@ pub struct Memberships {
     pub ambiguous: u64,
     /// Returned events that fit no known item.
     pub unmatched: u64,
+    /// Scans that ended early because the caller's array could not be written (`EFAULT`): what they did not reach was carried over.
+    pub faults: u64,
 }
 
 /// Stays by [`Came`].
@@ -130,6 +158,8 @@ pub struct CameCounts {
     pub requeue: u64,
     /// [`Came::CarriedOver`]
     pub carried_over: u64,
+    /// [`Came::Before`]
+    pub before: u64,
     /// [`Came::Unknown`]
     pub unknown: u64,
 }
@@ -171,6 +201,7 @@ impl Memberships {
             Came::ReadyAtMod => &mut self.came.ready_at_mod,
             Came::Requeue => &mut self.came.requeue,
             Came::CarriedOver => &mut self.came.carried_over,
+            Came::Before => &mut self.came.before,
             Came::Unknown => &mut self.came.unknown,
         });
         bump(match went {

@@ -1,13 +1,13 @@
 //! What is registered where: `epoll_ctl`, the hooks it installs, what files are, and the ends of files and eventpolls.
 
-use tracer_common::events::{Callback, Ctl, EventpollSeen, FileInfo, Hooked, NO_EVENT};
+use tracer_common::events::{Callback, Ctl, EventpollSeen, FileInfo, Hooked, ItemSeen, ctl_flags, item_flags};
 
 use super::Model;
 use super::counts::op;
 use super::ids::{EpId, FileId, ItemId, TaskId};
 use super::item::{Sighting, kept_mask};
 use super::limits::note;
-use super::ready::{Armed, Went};
+use super::ready::{Armed, Came, Stay, Went};
 
 impl Model {
     pub(super) fn on_ctl(&mut self, ctl: &Ctl) {
@@ -37,6 +37,8 @@ impl Model {
                 if adding.is_none() {
                     self.remove_item(item, Went::Unknown);
                     self.add_from_ctl(ep, file, ctl, Armed::Add);
+                } else {
+                    self.ctl_shows(item, ctl, Armed::Add);
                 }
             }
             (op::ADD, None) => self.add_from_ctl(ep, file, ctl, Armed::Add),
@@ -60,28 +62,28 @@ impl Model {
     }
 
     fn add_from_ctl(&mut self, ep: EpId, file: FileId, ctl: &Ctl, armed: Armed) {
-        if ctl.has_event == NO_EVENT {
+        if ctl.flags & ctl_flags::HAS_EVENT == 0 {
             return;
         }
-        let seen = Sighting { key: (ep, file, ctl.fd), epi: 0, events: kept_mask(ctl.events), data: ctl.data };
+        let epi = epi_of(ctl);
+        let seen = Sighting { key: (ep, file, ctl.fd), epi, events: kept_mask(ctl.events), data: ctl.data };
+        self.make_room(&seen);
         if let Some(id) = self.add_item(&seen) {
-            self.items.change(id, |item| item.armed = Some(armed));
+            self.ctl_shows(id, ctl, armed);
         }
     }
 
     fn modify(&mut self, id: ItemId, ctl: &Ctl) {
-        if ctl.has_event != NO_EVENT
+        if ctl.flags & ctl_flags::HAS_EVENT != 0
             && let Some(item) = self.items.get(id)
         {
             let key = (item.ep, item.file, item.fd);
-            let seen = Sighting { key, epi: item.epi, events: kept_mask(ctl.events), data: ctl.data };
+            let epi = if item.epi == 0 { epi_of(ctl) } else { item.epi };
+            let seen = Sighting { key, epi, events: kept_mask(ctl.events), data: ctl.data };
             self.update_item(id, &seen);
         }
-        self.items.change(id, |item| {
-            if item.stay.is_none() {
-                item.armed = Some(Armed::Mod);
-            }
-        });
+        self.items.change(id, |item| item.mods = item.mods.saturating_add(1));
+        self.ctl_shows(id, ctl, Armed::Mod);
     }
 
     pub(super) fn on_hooked(&mut self, hooked: &Hooked) {
@@ -177,6 +179,30 @@ impl Model {
         }
     }
 
+    /// An item that was there before tracing.
+    pub(super) fn on_item_seen(&mut self, seen: &ItemSeen) {
+        let Some(ep) = self.eventpolls.at(seen.ep, &self.limits, &mut self.exceeded) else {
+            return;
+        };
+        let file = self.files.at(seen.file, &self.limits, &mut self.exceeded);
+        if file == FileId(0) {
+            return;
+        }
+        let key = (ep, file, seen.fd);
+        if self.items.find(key, seen.epi).is_some_and(|id| self.items.get(id).is_some_and(|item| item.epi == seen.epi))
+        {
+            return;
+        }
+        let sighting = Sighting { key, epi: seen.epi, events: seen.events, data: seen.data };
+        self.make_room(&sighting);
+        let rank = self.next_rank();
+        if let Some(id) = self.add_item(&sighting)
+            && seen.flags & item_flags::LINKED != 0
+        {
+            self.items.change(id, |item| item.stay = Some(Stay::new(Came::Before, rank)));
+        }
+    }
+
     pub(super) fn on_file_info(&mut self, info: &FileInfo) {
         if self.files.contradicts(info) {
             self.end_file(info.file, Went::Unknown);
@@ -229,4 +255,9 @@ impl Model {
             }
         }
     }
+}
+
+/// The address that the end of an `epoll_ctl` found, 0 if none.
+const fn epi_of(ctl: &Ctl) -> u64 {
+    if ctl.flags & ctl_flags::FOUND != 0 { ctl.epi } else { 0 }
 }

@@ -110,7 +110,8 @@ impl Trace {
             fd: item.fd,
             events: item.events & !0x18,
             ret,
-            has_event: u32::from(op != 2),
+            epi: 0,
+            flags: u32::from(op != 2),
         }));
     }
 
@@ -197,7 +198,7 @@ impl Trace {
     pub(crate) fn scan(&mut self, tid: u32, ep: u64, delivered: i32, flags: u32) {
         let header = self.header(tid);
         let flags = flags | scan_flags::IN_WAIT | scan_flags::LISTS_KNOWN;
-        self.events.push(Event::Scan(Scan { header, ep, delivered, flags }));
+        self.events.push(Event::Scan(Scan { header, ep, first_left: 0, delivered, flags }));
     }
 
     pub(crate) fn accept(&mut self, tid: u32, file: u64, ret: i32) {
@@ -258,7 +259,7 @@ pub(crate) const RING_FULL: LossReason = LossReason::Probe(Miss::RingFull);
 
 /// The facts of these traces.
 pub(crate) fn info() -> TraceInfo {
-    let hooks = Hook::ALL.into_iter().map(|hook| HookInfo {
+    let hooks = Hook::ALL.into_iter().filter(|hook| *hook != Hook::Audit).map(|hook| HookInfo {
         hook: hook.name().to_owned(),
         backend: "fentry".to_owned(),
         targets: Vec::new(),

@@ -56,9 +56,15 @@ impl Model {
             Some(Ended { at_ns: exit.header.ts_ns, returned: exit.ret > 0, claimed: ended_by_wake, accepts: None });
         let returned = u32::try_from(exit.ret).unwrap_or(0);
         let batch = &mut task.batch;
-        batch.left_over &= exit.ret != 0;
-        // What the hook cannot know: a full array means that the scan may have ended early.
-        batch.left_over |= exit.ret > 0 && wait.is_some_and(|wait| wait.maxevents == exit.ret);
+        let full = exit.ret > 0 && wait.is_some_and(|wait| wait.maxevents == exit.ret);
+        if batch.reach_known {
+            if batch.left_over && !full {
+                bump(&mut self.ready.faults);
+            }
+        } else {
+            // What the hook cannot know: a full array means that the scan may have ended early.
+            batch.left_over |= full;
+        }
         batch.truncated = exit.captured < returned;
         batch.expected = exit.captured.min(returned);
         if batch.expected == 0 {
@@ -99,15 +105,19 @@ impl Model {
         {
             held.scanned = true;
         }
-        let in_wait = scan.flags & scan_flags::IN_WAIT != 0 || scan.delivered > 0;
-        let Some(ep) = self.eventpolls.at(scan.ep, &self.limits, &mut self.exceeded).filter(|_| in_wait) else {
+        let Some(ep) = self.eventpolls.at(scan.ep, &self.limits, &mut self.exceeded) else {
             return;
         };
-        // A scan before, in the same wait, did not make it return: it delivered nothing.
-        self.settle(id);
-        self.take_ready(id, ep, scan);
-        if scan.delivered <= 0 && scan.delivered != DELIVERED_UNKNOWN {
+        let in_wait = scan.flags & scan_flags::IN_WAIT != 0 || scan.delivered > 0;
+        if in_wait {
+            // A scan before, in the same wait, did not make it return: it delivered nothing.
             self.settle(id);
+            self.take_ready(id, ep, scan);
+            if scan.delivered <= 0 && scan.delivered != DELIVERED_UNKNOWN {
+                self.settle(id);
+            }
+        } else {
+            self.nested_scan(ep, scan);
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::analysis::{Comparison, HerdRow, Report, Side, Spread};
+use crate::analysis::{AuditRow, Comparison, HerdRow, Report, Side, Spread};
 
 /// The most rows of a table; JSON has them all.
 pub(super) const MAX_ROWS: usize = 24;
@@ -188,7 +188,7 @@ pub(super) fn callbacks(report: &Report) -> Grid {
 pub(super) fn totals(report: &Report) -> Vec<String> {
     let t = &report.totals;
     let c = &t.counts;
-    vec![
+    let mut lines = vec![
         format!("epoll_ctl: {} ADD, {} MOD, {} DEL, {} failed", c.ctl_add, c.ctl_mod, c.ctl_del, c.ctl_failed),
         format!(
             "epoll_wait: {} ended, {} with {}, {} timed out, {} interrupted, {} failed, {} not ended",
@@ -211,7 +211,36 @@ pub(super) fn totals(report: &Report) -> Vec<String> {
             c.other_wakes,
         ),
         ready_list(report),
-    ]
+    ];
+    if let Some(audit) = &report.audit {
+        lines.extend(audit_lines(audit));
+    }
+    lines
+}
+
+fn audit_lines(audit: &AuditRow) -> Vec<String> {
+    let mut lines = vec![format!(
+        "audit: {}, {}, {} raced, {} cut short, {} incomplete, {} in doubt",
+        count(audit.comparisons, "comparison"),
+        count(audit.differences, "difference"),
+        count(audit.raced, "walk"),
+        audit.truncated,
+        audit.incomplete,
+        count(audit.doubtful, "item"),
+    )];
+    for row in &audit.first {
+        let list = |items: &[String]| if items.is_empty() { "nothing".to_owned() } else { items.join(", ") };
+        lines.push(format!(
+            "audit: {}.{:06} s, {} of {}: only the kernel has {}; only the model has {}",
+            row.at_ns / 1_000_000_000,
+            row.at_ns % 1_000_000_000 / 1_000,
+            row.what,
+            row.eventpoll,
+            list(&row.missing),
+            list(&row.surplus),
+        ));
+    }
+    lines
 }
 
 fn ready_list(report: &Report) -> String {
@@ -227,6 +256,7 @@ fn ready_list(report: &Report) -> String {
         (came.ready_at_mod, "ready when modified"),
         (came.requeue, "requeued"),
         (came.carried_over, "carried over"),
+        (came.before, "there before"),
         (came.unknown, "unseen"),
     ]);
     let went = list(&[

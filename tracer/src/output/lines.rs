@@ -5,8 +5,8 @@
 use std::fmt::Write as _;
 
 use tracer_common::events::{
-    Accept, Callback, Ctl, DELIVERED_UNKNOWN, FileInfo, Hooked, NO_EVENT, Returned, Scan, WaitEnter, WaitExit, Wake,
-    WakeCause, callback_flags, scan_flags,
+    Accept, Audited, Callback, Ctl, DELIVERED_UNKNOWN, FileInfo, Hooked, ItemSeen, Returned, Scan, WaitEnter, WaitExit,
+    Wake, WakeCause, audit_flags, audit_moment, callback_flags, ctl_flags, item_flags, scan_flags,
 };
 
 use super::layout::task_name;
@@ -62,6 +62,10 @@ fn what(event: &Event, info: &TraceInfo, model: &Model) -> String {
         Event::EventpollGone(e) => format!("closes eventpoll {} for good", eventpoll(model, e.ep)),
         Event::FileInfo(e) => file_info(e, info),
         Event::EventpollSeen(e) => format!("found open: eventpoll {}", eventpoll(model, e.ep)),
+        Event::ItemSeen(e) => item_seen(e, model),
+        Event::Raced(e) => format!("the callback of item {:#x} raced with another change", e.epi),
+        Event::Audited(e) => audited(e, model),
+        Event::AuditedItem(e) => format!("  {}: item {:#x}", e.index, e.epi),
         Event::Loss(e) => loss(e),
         Event::Mark(mark) => match mark.what {
             MarkKind::Started => "all probes are on".to_owned(),
@@ -73,7 +77,7 @@ fn what(event: &Event, info: &TraceInfo, model: &Model) -> String {
 fn ctl(e: &Ctl, model: &Model) -> String {
     let ep = eventpoll(model, e.ep);
     let ret = result(e.ret);
-    if e.has_event == NO_EVENT {
+    if e.flags & ctl_flags::HAS_EVENT == 0 {
         return format!("epoll_ctl({ep}, {}, fd {}) = {ret}", ctl_op(e.op), e.fd);
     }
     let events = epoll_events(e.events);
@@ -83,6 +87,32 @@ fn ctl(e: &Ctl, model: &Model) -> String {
 fn hooked(e: &Hooked, model: &Model) -> String {
     let (ep, events) = (eventpoll(model, e.ep), epoll_events(e.events));
     format!("hooks fd {} of {ep} to wait queue {:#x}: {events}, data {:#x}", e.fd, e.whead, e.data)
+}
+
+fn item_seen(e: &ItemSeen, model: &Model) -> String {
+    let (ep, events) = (eventpoll(model, e.ep), epoll_events(e.events));
+    let ready = if e.flags & item_flags::LINKED != 0 { ", ready" } else { "" };
+    format!("found registered: fd {} in {ep}: {events}, data {:#x}{ready}", e.fd, e.data)
+}
+
+fn audited(e: &Audited, model: &Model) -> String {
+    let ep = eventpoll(model, e.ep);
+    let moment = audit_moment_name(e.moment);
+    if e.flags & audit_flags::VALID == 0 {
+        return format!("the lists of {ep} changed while they were walked ({moment})");
+    }
+    format!("the kernel's lists of {ep} hold {} items ({moment})", e.count)
+}
+
+/// When a walk of the kernel's lists was made.
+pub(super) const fn audit_moment_name(moment: u32) -> &'static str {
+    match moment {
+        audit_moment::WAIT => "a wait began",
+        audit_moment::CTL => "an epoll_ctl ended",
+        audit_moment::CALLBACK => "a callback ended",
+        audit_moment::SCAN_END => "a scan ended",
+        _ => "unknown",
+    }
 }
 
 fn callback(e: &Callback, model: &Model) -> String {

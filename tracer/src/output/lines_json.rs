@@ -2,10 +2,11 @@
 
 use serde_json::{Map, Value, json};
 use tracer_common::events::{
-    Callback, Ctl, DELIVERED_UNKNOWN, FileInfo, NO_EVENT, Scan, Wake, WakeCause, callback_flags,
+    Callback, Ctl, DELIVERED_UNKNOWN, FileInfo, Scan, Wake, WakeCause, audit_flags, audit_list, callback_flags,
+    ctl_flags, item_flags,
 };
 
-use super::lines::{eventpoll, scan_notes};
+use super::lines::{audit_moment_name, eventpoll, scan_notes};
 use super::names::{ctl_op, epoll_events, errno};
 use crate::analysis::SCHEMA_VERSION;
 use crate::event::{Event, MarkKind, TraceInfo};
@@ -73,6 +74,28 @@ fn details(event: &Event, info: &TraceInfo, model: &Model) -> (&'static str, Val
             "eventpoll-seen",
             json!({ "ep": hex(e.ep), "eventpoll": eventpoll(model, e.ep), "owner_pid": e.owner_tgid, "epfd": e.epfd }),
         ),
+        Event::ItemSeen(e) => (
+            "item-seen",
+            json!({ "ep": hex(e.ep), "eventpoll": eventpoll(model, e.ep), "epi": hex(e.epi), "file": hex(e.file),
+                "fd": e.fd, "events": epoll_events(e.events), "data": hex(e.data),
+                "ready": e.flags & item_flags::LINKED != 0 }),
+        ),
+        Event::Raced(e) => (
+            "raced",
+            json!({ "ep": hex(e.ep), "eventpoll": eventpoll(model, e.ep), "epi": hex(e.epi),
+                "callback_ts_ns": e.callback_ts }),
+        ),
+        Event::Audited(e) => (
+            "audited",
+            json!({ "ep": hex(e.ep), "eventpoll": eventpoll(model, e.ep), "moment": audit_moment_name(e.moment),
+                "items": e.count, "valid": e.flags & audit_flags::VALID != 0,
+                "truncated": e.flags & audit_flags::TRUNCATED != 0 }),
+        ),
+        Event::AuditedItem(e) => (
+            "audited-item",
+            json!({ "ep": hex(e.ep), "eventpoll": eventpoll(model, e.ep), "epi": hex(e.epi), "index": e.index,
+                "list": if e.list == audit_list::READY { "ready" } else { "left over" } }),
+        ),
         Event::Loss(e) => (
             "loss",
             json!({ "hook": e.hook.map(tracer_common::Hook::name), "cpu": e.cpu, "reason": e.reason.name(),
@@ -86,7 +109,7 @@ fn details(event: &Event, info: &TraceInfo, model: &Model) -> (&'static str, Val
 }
 
 fn ctl(e: &Ctl, model: &Model) -> Value {
-    let known = e.has_event != NO_EVENT;
+    let known = e.flags & ctl_flags::HAS_EVENT != 0;
     json!({ "ep": hex(e.ep), "eventpoll": eventpoll(model, e.ep), "epfd": e.epfd, "op": ctl_op(e.op), "fd": e.fd,
         "file": hex(e.file), "events": known.then(|| epoll_events(e.events)), "data": known.then(|| hex(e.data)),
         "ret": e.ret, "errno": errno(e.ret) })

@@ -154,10 +154,22 @@ pub const CATALOG: &[ProbeSpec] = &[
         hook: Hook::Ctl,
         need: Need::Required,
         variants: &[
-            fentry(&[program("ctl_fexit", Attach::Fexit("do_epoll_ctl"))]),
+            fentry(&[
+                program("ctl_fexit", Attach::Fexit("do_epoll_ctl")),
+                // io_uring: from 7.2 on it goes past `do_epoll_ctl`.
+                optional("ctl_file_fexit", Attach::Fexit("do_epoll_ctl_file")),
+                optional("io_ctl_fentry", Attach::Fentry("io_epoll_ctl")),
+                optional("io_ctl_fexit", Attach::Fexit("io_epoll_ctl")),
+            ]),
             kprobe(&[
                 program("ctl_sys_exit", Attach::Tracepoint("syscalls", "sys_exit_epoll_ctl")),
                 program("ctl_kprobe", Attach::Kprobe("do_epoll_ctl")),
+                // io_uring makes no system call that ends.
+                optional("ctl_kretprobe", Attach::Kretprobe("do_epoll_ctl")),
+                optional("ctl_file_kretprobe", Attach::Kretprobe("do_epoll_ctl_file")),
+                optional("ctl_file_kprobe", Attach::Kprobe("do_epoll_ctl_file")),
+                optional("io_ctl_kprobe", Attach::Kprobe("io_epoll_ctl")),
+                optional("io_ctl_kretprobe", Attach::Kretprobe("io_epoll_ctl")),
             ]),
         ],
     },
@@ -202,13 +214,21 @@ pub const CATALOG: &[ProbeSpec] = &[
             "scans are not seen: a task that woke, found nothing and slept again is known only when it is woken anew",
         ),
         variants: &[
-            fentry(&[program("send_events_fexit", Attach::Fexit("ep_send_events"))]),
+            // Where the lists can be read comes first: they say what was put back and what was not reached.
             fentry(&[program("done_scan_fentry", Attach::Fentry("ep_done_scan"))]),
-            fentry(&[program("send_events_proc_fexit", Attach::Fexit("ep_send_events_proc"))]),
-            // A scan may sleep, and a kretprobe has few instances: the entry of its end comes first.
+            fentry(&[
+                program("send_events_proc_fexit", Attach::Fexit("ep_send_events_proc")),
+                program("read_events_proc_fexit", Attach::Fexit("ep_read_events_proc")),
+            ]),
+            fentry(&[program("send_events_fexit", Attach::Fexit("ep_send_events"))]),
             kprobe(&[program("done_scan_kprobe", Attach::Kprobe("ep_done_scan"))]),
+            kprobe(&[
+                program("scan_proc_kretprobe", Attach::Kretprobe("ep_send_events_proc")),
+                program("scan_proc_kprobe", Attach::Kprobe("ep_send_events_proc")),
+                program("scan_proc_kretprobe", Attach::Kretprobe("ep_read_events_proc")),
+                program("scan_proc_kprobe", Attach::Kprobe("ep_read_events_proc")),
+            ]),
             kprobe(&[program("send_events_kretprobe", Attach::Kretprobe("ep_send_events"))]),
-            kprobe(&[program("send_events_proc_kprobe", Attach::Kprobe("ep_send_events_proc"))]),
         ],
     },
     ProbeSpec {
@@ -261,5 +281,38 @@ pub const CATALOG: &[ProbeSpec] = &[
             "eventpolls that were open before tracing began are known only from their next epoll_wait or epoll_ctl on",
         ),
         variants: &[neutral(&[program("inventory", Attach::Iter("task_file"))])],
+    },
+    ProbeSpec {
+        hook: Hook::Audit,
+        need: Need::Optional("the model cannot be compared with the kernel's own lists"),
+        variants: &[
+            fentry(&[
+                program("audit_done_scan_fexit", Attach::Fexit("ep_done_scan")),
+                program("audit_ctl_fentry", Attach::Fentry("do_epoll_ctl")),
+                program("audit_release_fexit", Attach::Fexit("ep_eventpoll_release")),
+                program("audit_file_gone_fexit", Attach::Fexit("eventpoll_release_file")),
+                optional("audit_ctl_file_fentry", Attach::Fentry("do_epoll_ctl_file")),
+            ]),
+            fentry(&[
+                // 5.10: this one has no BTF.
+                program("audit_scan_kretprobe", Attach::Kretprobe("ep_scan_ready_list.constprop.0")),
+                program("audit_ctl_fentry", Attach::Fentry("do_epoll_ctl")),
+                program("audit_release_fexit", Attach::Fexit("ep_eventpoll_release")),
+                program("audit_file_gone_fexit", Attach::Fexit("eventpoll_release_file")),
+            ]),
+            kprobe(&[
+                program("audit_scan_kretprobe", Attach::Kretprobe("ep_done_scan")),
+                program("audit_ctl_kprobe", Attach::Kprobe("do_epoll_ctl")),
+                program("audit_release_kretprobe", Attach::Kretprobe("ep_eventpoll_release")),
+                program("audit_file_gone_kretprobe", Attach::Kretprobe("eventpoll_release_file")),
+                optional("audit_ctl_file_kprobe", Attach::Kprobe("do_epoll_ctl_file")),
+            ]),
+            kprobe(&[
+                program("audit_scan_kretprobe", Attach::Kretprobe("ep_scan_ready_list.constprop.0")),
+                program("audit_ctl_kprobe", Attach::Kprobe("do_epoll_ctl")),
+                program("audit_release_kretprobe", Attach::Kretprobe("ep_eventpoll_release")),
+                program("audit_file_gone_kretprobe", Attach::Kretprobe("eventpoll_release_file")),
+            ]),
+        ],
     },
 ];

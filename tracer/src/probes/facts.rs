@@ -28,7 +28,7 @@ pub struct Facts {
     pub file_operations: Vec<(u64, String)>,
     /// The last argument of `do_epoll_wait` is milliseconds (5.10).
     pub timeout_is_ms: bool,
-    /// The second argument of `ep_done_scan` is a plain list.
+    /// The second argument of `ep_done_scan` (5.10: of `ep_send_events_proc`) is a plain list.
     pub scan_list_is_head: bool,
     /// Where `missed` lies in the kernel's `struct bpf_link_info`, if it counts skipped kprobes.
     pub missed_offset: Option<usize>,
@@ -66,7 +66,9 @@ impl Facts {
             missing,
             file_operations,
             timeout_is_ms: parameter("do_epoll_wait", 3).as_deref() == Some("int"),
-            scan_list_is_head: parameter("ep_done_scan", 1).is_some_and(|name| name.contains("struct list_head")),
+            scan_list_is_head: ["ep_done_scan", "ep_send_events_proc"]
+                .iter()
+                .any(|name| parameter(name, 1).is_some_and(|list| list.contains("struct list_head"))),
             missed_offset: btf
                 .field_offset("bpf_link_info", "perf_event.kprobe.missed")
                 .ok()

@@ -39,15 +39,25 @@ pub struct HookPlan {
     pub skipped: Vec<String>,
 }
 
-/// Plans every hook of the catalogue. `running`: processes that already run are traced, not a command that is yet to start.
+/// What a trace asks of the probes beside the usual.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Purpose {
+    /// Processes that already run are traced, not a command that is yet to start.
+    pub running: bool,
+    /// The kernel's lists are walked, to compare the model with.
+    pub audit: bool,
+}
+
+/// Plans every hook of the catalogue.
 #[must_use]
-pub fn plan(names: &Names, preference: Preference, running: bool) -> Vec<HookPlan> {
+pub fn plan(names: &Names, preference: Preference, purpose: Purpose) -> Vec<HookPlan> {
     CATALOG
         .iter()
+        .filter(|spec| purpose.audit || spec.hook != Hook::Audit)
         .map(|spec| {
             let mut hook = HookPlan { hook: spec.hook, need: spec.need, tries: Vec::new(), skipped: Vec::new() };
             for variant in spec.variants {
-                if !wanted(variant.backend, preference) || (variant.for_running && !running) {
+                if !wanted(variant.backend, preference) || (variant.for_running && !purpose.running) {
                     continue;
                 }
                 match missing(variant, names) {
@@ -91,7 +101,7 @@ fn lacks(program: &Program, names: &Names) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Names, Preference, plan};
+    use super::{Names, Preference, Purpose, plan};
     use crate::probes::catalog::{Attach, Backend};
     use tracer_common::Hook;
 
@@ -112,17 +122,22 @@ mod tests {
     }
 
     fn first(names: &Names, preference: Preference, hook: Hook) -> Option<(Backend, Attach)> {
-        let plans = plan(names, preference, false);
+        let plans = plan(names, preference, Purpose::default());
         let variant = plans.iter().find(|plan| plan.hook == hook)?.tries.first()?;
         Some((variant.backend, variant.programs.first()?.attach))
     }
 
     #[test]
-    fn delivery_falls_back_where_ep_send_events_is_inlined() {
+    fn scans_fall_back_to_what_the_kernel_has() {
         let scan = |more: &[&str]| first(&names(more), Preference::Auto, Hook::Scan).map(|(_, attach)| attach);
-        assert_eq!(scan(&["ep_send_events_proc"]), Some(Attach::Fexit("ep_send_events_proc")), "5.10");
+        assert_eq!(
+            scan(&["ep_send_events_proc", "ep_read_events_proc"]),
+            Some(Attach::Fexit("ep_send_events_proc")),
+            "5.10"
+        );
         assert_eq!(scan(&["ep_done_scan"]), Some(Attach::Fentry("ep_done_scan")), "6.1, 6.12");
-        assert_eq!(scan(&["ep_done_scan", "ep_send_events"]), Some(Attach::Fexit("ep_send_events")), "6.16 and later");
+        assert_eq!(scan(&["ep_done_scan", "ep_send_events"]), Some(Attach::Fentry("ep_done_scan")), "6.16 and later");
+        assert_eq!(scan(&["ep_send_events"]), Some(Attach::Fexit("ep_send_events")), "where ep_done_scan is inlined");
     }
 
     #[test]
@@ -138,7 +153,7 @@ mod tests {
     #[test]
     fn every_hook_has_something_to_try_with_either_backend() {
         for preference in [Preference::Auto, Preference::Fentry, Preference::Kprobe] {
-            for hook in plan(&names(&["ep_done_scan"]), preference, true) {
+            for hook in plan(&names(&["ep_done_scan"]), preference, Purpose { running: true, audit: true }) {
                 assert!(!hook.tries.is_empty(), "{:?} with {preference:?}", hook.hook);
             }
         }
@@ -147,7 +162,7 @@ mod tests {
     #[test]
     fn a_backend_that_was_not_asked_for_is_not_tried() {
         for (preference, other) in [(Preference::Fentry, Backend::Kprobe), (Preference::Kprobe, Backend::Fentry)] {
-            for hook in plan(&names(&["ep_done_scan"]), preference, true) {
+            for hook in plan(&names(&["ep_done_scan"]), preference, Purpose { running: true, audit: true }) {
                 assert!(hook.tries.iter().all(|variant| variant.backend != other), "{:?}", hook.hook);
             }
         }
@@ -155,7 +170,7 @@ mod tests {
 
     #[test]
     fn a_kernel_without_the_functions_says_which_are_missing() {
-        let plans = plan(&Names::default(), Preference::Auto, false);
+        let plans = plan(&Names::default(), Preference::Auto, Purpose::default());
         let callback = plans.iter().find(|plan| plan.hook == Hook::Callback).expect("in the catalogue");
         assert!(callback.tries.is_empty());
         assert!(callback.skipped.iter().any(|why| why.contains("ep_poll_callback")), "{:?}", callback.skipped);

@@ -7,7 +7,7 @@ use aya::{Btf, Endianness};
 use super::OBJECT;
 use super::attach::{Outcome, Sizes, attach, load};
 use super::facts::Facts;
-use super::plan::{Preference, plan};
+use super::plan::{Preference, Purpose, plan};
 
 /// What the tries said.
 #[derive(Debug)]
@@ -28,7 +28,12 @@ pub fn survey(facts: &Facts, preference: Preference, sizes: Sizes, full_log: boo
     let loaded =
         Btf::parse_file(&facts.btf_path, Endianness::default()).map_err(|error| error.to_string()).and_then(|btf| {
             let mut ebpf = load(OBJECT, facts.config(), sizes, Some(&btf)).map_err(|error| error.to_string())?;
-            outcomes = attach(&mut ebpf, plan(&facts.names, preference, true), Some(&btf), full_log);
+            outcomes = attach(
+                &mut ebpf,
+                plan(&facts.names, preference, Purpose { running: true, audit: true }),
+                Some(&btf),
+                full_log,
+            );
             Ok(())
         });
     Survey { ring_buffer, loaded, outcomes }

@@ -79,7 +79,7 @@ columns! {
         op: I32,
         events: U32,
         data: U64,
-        has_event: U32,
+        ctl_flags: U32,
         key: U32,
         callback_flags: U32,
         parent_ts_ns: U64,
@@ -111,5 +111,9 @@ columns! {
         reason: Named<LossReason>,
         count: U64,
         mark: Named<MarkKind>,
+        item_flags: U32,
+        audit_moment: U32,
+        audit_flags: U32,
+        audit_list: U32,
     }
 }

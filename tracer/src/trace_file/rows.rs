@@ -8,8 +8,8 @@ use super::names::Name;
 use super::storage::{Cell, Word, text_cell};
 use super::text::{address_from_text, address_to_text};
 use crate::event::{
-    Accept, Callback, Ctl, Event, EventpollGone, EventpollSeen, FileGone, FileInfo, Fork, Hooked, Loss, LossReason,
-    Mark, Returned, Scan, TaskExit, TaskName, WaitEnter, WaitExit, Wake,
+    Accept, Audited, AuditedItem, Callback, Ctl, Event, EventpollGone, EventpollSeen, FileGone, FileInfo, Fork, Hooked,
+    ItemSeen, Loss, LossReason, Mark, Raced, Returned, Scan, TaskExit, TaskName, WaitEnter, WaitExit, Wake,
 };
 
 /// A record of the probes as a row.
@@ -64,13 +64,14 @@ macro_rules! row {
 row!(Ctl {
     ep: ep or 0,
     file: file or 0,
-    data: data or 0 => has_event,
+    data: data or 0 => flags,
+    epi: epi or 0,
     epfd: epfd,
     op: op,
     fd: fd,
-    events: events or 0 => has_event,
+    events: events or 0 => flags,
     ret: ret,
-    has_event: has_event,
+    flags: ctl_flags,
 });
 row!(Hooked {
     ep: ep or 0,
@@ -125,6 +126,7 @@ row!(Returned {
 });
 row!(Scan {
     ep: ep or 0,
+    first_left: epi or 0,
     delivered: delivered or DELIVERED_UNKNOWN,
     flags: scan_flags,
 });
@@ -143,6 +145,32 @@ row!(EventpollSeen {
     owner_tgid: owner_tgid,
     epfd: epfd,
 } pad: 0);
+row!(ItemSeen {
+    ep: ep or 0,
+    epi: epi or 0,
+    file: file or 0,
+    data: data,
+    events: events,
+    fd: fd,
+    flags: item_flags,
+} pad: 0);
+row!(Raced {
+    ep: ep or 0,
+    epi: epi or 0,
+    callback_ts: cause_ts_ns or 0,
+});
+row!(Audited {
+    ep: ep or 0,
+    moment: audit_moment,
+    flags: audit_flags,
+    count: captured,
+} pad: 0);
+row!(AuditedItem {
+    ep: ep or 0,
+    epi: epi or 0,
+    list: audit_list,
+    index: index,
+});
 
 // Its addresses are text that depends on the family.
 impl Row for FileInfo {
@@ -365,6 +393,10 @@ kinds! {
     EventpollGone "eventpoll-gone",
     FileInfo "file-info",
     EventpollSeen "eventpoll-seen",
+    ItemSeen "item-seen",
+    Raced "raced",
+    Audited "audited",
+    AuditedItem "audited-item",
 }
 
 /// What stands for a row that is no event.

@@ -3,8 +3,8 @@
 use proptest::prelude::{Strategy, any};
 use proptest::sample::select;
 use tracer_common::events::{
-    Accept, Callback, Ctl, EventpollGone, EventpollSeen, FileGone, FileInfo, Fork, Hooked, Returned, Scan, TaskExit,
-    TaskName, WaitEnter, WaitExit, Wake,
+    Accept, Audited, AuditedItem, Callback, Ctl, EventpollGone, EventpollSeen, FileGone, FileInfo, Fork, Hooked,
+    ItemSeen, Raced, Returned, Scan, TaskExit, TaskName, WaitEnter, WaitExit, Wake,
 };
 use tracer_common::{Header, Hook};
 
@@ -37,7 +37,8 @@ fn build(kind: usize, n: [u64; 8], h: [u32; 6], s: [i32; 3], comm: [u8; 16]) -> 
             fd: s[2],
             events: h[3],
             ret: if h[4] & 1 == 0 { 0 } else { s[0] },
-            has_event: h[5],
+            epi,
+            flags: h[5],
         }),
         1 => Event::Hooked(Hooked { header, ep, epi, file, whead, data, events: h[3], fd: s[2] }),
         2 => Event::Callback(Callback {
@@ -61,7 +62,7 @@ fn build(kind: usize, n: [u64; 8], h: [u32; 6], s: [i32; 3], comm: [u8; 16]) -> 
         4 => Event::WaitEnter(WaitEnter { header, ep, timeout_ns: i64::from(s[0]), epfd: s[1], maxevents: s[2] }),
         5 => Event::WaitExit(WaitExit { header, ep, data, epfd: s[0], ret: s[1], events: h[4], captured: h[3] }),
         6 => Event::Returned(Returned { header, ep, data, events: h[3], index: h[4] }),
-        7 => Event::Scan(Scan { header, ep, delivered: s[0], flags: h[3] }),
+        7 => Event::Scan(Scan { header, ep, first_left: epi, delivered: s[0], flags: h[3] }),
         8 => Event::Accept(Accept { header, file, fd: s[0], ret: s[1] }),
         9 => Event::Fork(Fork { header, child_tgid: h[3], child_tid: h[4], comm }),
         10 => Event::TaskName(TaskName { header, comm }),
@@ -82,7 +83,11 @@ fn build(kind: usize, n: [u64; 8], h: [u32; 6], s: [i32; 3], comm: [u8; 16]) -> 
             state: comm[3] % 11,
         }),
         15 => Event::EventpollSeen(EventpollSeen { header, ep, owner_tgid: h[3], epfd: s[0], pad: 0 }),
-        16 => Event::Loss(Loss {
+        16 => Event::ItemSeen(ItemSeen { header, ep, epi, file, data, events: h[3], fd: s[0], flags: h[4], pad: 0 }),
+        17 => Event::Raced(Raced { header, ep, epi, callback_ts: parent_ts }),
+        18 => Event::Audited(Audited { header, ep, moment: h[3] % 5, flags: h[4] % 4, count: h[5] % 4, pad: 0 }),
+        19 => Event::AuditedItem(AuditedItem { header, ep, epi, list: h[3] % 3, index: h[4] }),
+        20 => Event::Loss(Loss {
             ts_ns: n[0],
             hook: Hook::ALL.get(usize::from(comm[0])).copied(),
             cpu: Some(h[0]),
@@ -98,6 +103,6 @@ pub(crate) fn event() -> impl Strategy<Value = Event> {
     let numbers = proptest::array::uniform8(number());
     let halves = proptest::array::uniform6(half());
     let signed = proptest::array::uniform3(signed());
-    (0..18_usize, numbers, halves, signed, any::<[u8; 16]>())
+    (0..22_usize, numbers, halves, signed, any::<[u8; 16]>())
         .prop_map(|(kind, n, h, s, comm)| build(kind, n, h, s, comm))
 }

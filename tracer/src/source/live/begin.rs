@@ -11,6 +11,8 @@ use aya::{Btf, Ebpf, Endianness};
 use super::clock::monotonic_ns;
 use super::log;
 use super::options::{Detail, Options, Untraceable};
+use tracer_common::Hook;
+
 use crate::event::TraceInfo;
 use crate::kernel::capabilities::System;
 use crate::kernel::files::kind_of;
@@ -20,7 +22,7 @@ use crate::probes::attach::{LoadError, Outcome, attach, load};
 use crate::probes::catalog::{Backend, Need};
 use crate::probes::facts::Facts;
 use crate::probes::misses::Misses;
-use crate::probes::plan::plan;
+use crate::probes::plan::{Purpose, plan};
 
 /// The probes, attached and silent.
 pub(super) struct Begun {
@@ -51,6 +53,7 @@ pub(super) fn begin(options: &Options) -> Result<Begun> {
     let mut config = facts.config();
     config.trace_all = u32::from(options.pids.is_empty());
     config.follow_forks = u32::from(options.follow_forks);
+    config.audit = u32::from(options.audit);
     config.wake_bytes = u64::from(options.sizes.ring_bytes / 4);
     let mut ebpf = load(&object, config, options.sizes, Some(&btf)).map_err(refused)?;
     let mut targets = targets(&mut ebpf)?;
@@ -59,11 +62,14 @@ pub(super) fn begin(options: &Options) -> Result<Begun> {
     }
     let outcomes = attach(
         &mut ebpf,
-        plan(&facts.names, options.preference, options.running),
+        plan(&facts.names, options.preference, Purpose { running: options.running, audit: options.audit }),
         Some(&btf),
         options.detail >= Detail::VerifierLog,
     );
     demand(&outcomes)?;
+    if options.audit {
+        demand_audit(&outcomes)?;
+    }
     if options.follow_forks {
         add_descendants(&mut ebpf, &options.pids)?;
     }
@@ -131,6 +137,18 @@ fn demand(outcomes: &[Outcome]) -> Result<()> {
             bail!(Untraceable(format!("{}: {first}", outcome.hook.name())))
         }
     }
+}
+
+/// An audit that cannot be made is not left out in silence.
+fn demand_audit(outcomes: &[Outcome]) -> Result<()> {
+    for hook in [Hook::Audit, Hook::Scan, Hook::Release] {
+        let outcome = outcomes.iter().find(|outcome| outcome.hook == hook);
+        if let Some(outcome) = outcome.filter(|outcome| outcome.held.is_none()) {
+            let first = outcome.refused.first().map_or("no way to attach it is known", String::as_str);
+            bail!(Untraceable(format!("--audit needs the hook {}: {first}", hook.name())));
+        }
+    }
+    Ok(())
 }
 
 fn describe(options: &Options, facts: &Facts, outcomes: &[Outcome], misses: &Misses) -> TraceInfo {

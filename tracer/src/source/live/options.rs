@@ -14,6 +14,8 @@ pub struct Options {
     pub target: String,
     /// The processes already run: they may be inside a call when the probes are attached.
     pub running: bool,
+    /// The kernel's lists are walked, to compare the model with.
+    pub audit: bool,
     /// Children of traced processes are traced too.
     pub follow_forks: bool,
     /// Which backends to take.

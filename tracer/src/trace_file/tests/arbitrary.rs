@@ -14,8 +14,8 @@ use tracer_common::{Header, Hook, Kind};
 use super::super::names::Name;
 use super::super::rows::RowKind;
 use crate::event::{
-    Accept, Callback, Ctl, Event, EventpollGone, EventpollSeen, FileGone, FileInfo, Fork, Hooked, Loss, LossReason,
-    Mark, MarkKind, Returned, Scan, TaskExit, TaskName, WaitEnter, WaitExit, Wake,
+    Accept, Audited, AuditedItem, Callback, Ctl, Event, EventpollGone, EventpollSeen, FileGone, FileInfo, Fork, Hooked,
+    ItemSeen, Loss, LossReason, Mark, MarkKind, Raced, Returned, Scan, TaskExit, TaskName, WaitEnter, WaitExit, Wake,
 };
 
 /// One event from so many numbers.
@@ -93,12 +93,13 @@ fn build(kind: RowKind, words: [u64; WORDS]) -> Event {
             ep: w.u64(),
             file: w.u64(),
             data: w.u64(),
+            epi: w.u64(),
             epfd: w.i32(),
             op: w.i32(),
             fd: w.i32(),
             events: w.u32(),
             ret: w.i32(),
-            has_event: w.u32(),
+            flags: w.u32(),
         }),
         RowKind::Hooked => Event::Hooked(Hooked {
             header: w.header::<Hooked>(),
@@ -157,9 +158,13 @@ fn build(kind: RowKind, words: [u64; WORDS]) -> Event {
             events: w.u32(),
             index: w.u32(),
         }),
-        RowKind::Scan => {
-            Event::Scan(Scan { header: w.header::<Scan>(), ep: w.u64(), delivered: w.i32(), flags: w.u32() })
-        }
+        RowKind::Scan => Event::Scan(Scan {
+            header: w.header::<Scan>(),
+            ep: w.u64(),
+            first_left: w.u64(),
+            delivered: w.i32(),
+            flags: w.u32(),
+        }),
         RowKind::Accept => {
             Event::Accept(Accept { header: w.header::<Accept>(), file: w.u64(), fd: w.i32(), ret: w.i32() })
         }
@@ -194,6 +199,35 @@ fn build(kind: RowKind, words: [u64; WORDS]) -> Event {
             owner_tgid: w.u32(),
             epfd: w.i32(),
             pad: 0,
+        }),
+        RowKind::ItemSeen => Event::ItemSeen(ItemSeen {
+            header: w.header::<ItemSeen>(),
+            ep: w.u64(),
+            epi: w.u64(),
+            file: w.u64(),
+            data: w.u64(),
+            events: w.u32(),
+            fd: w.i32(),
+            flags: w.u32(),
+            pad: 0,
+        }),
+        RowKind::Raced => {
+            Event::Raced(Raced { header: w.header::<Raced>(), ep: w.u64(), epi: w.u64(), callback_ts: w.u64() })
+        }
+        RowKind::Audited => Event::Audited(Audited {
+            header: w.header::<Audited>(),
+            ep: w.u64(),
+            moment: w.u32(),
+            flags: w.u32(),
+            count: w.u32(),
+            pad: 0,
+        }),
+        RowKind::AuditedItem => Event::AuditedItem(AuditedItem {
+            header: w.header::<AuditedItem>(),
+            ep: w.u64(),
+            epi: w.u64(),
+            list: w.u32(),
+            index: w.u32(),
         }),
         RowKind::Loss => Event::Loss(Loss {
             ts_ns: w.u64(),

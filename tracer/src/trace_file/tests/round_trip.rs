@@ -4,7 +4,7 @@ use arrow_ipc::{MessageHeader, root_as_message};
 use proptest::collection::vec;
 use proptest::test_runner::Config;
 use proptest::{prop_assert, prop_assert_eq, proptest};
-use tracer_common::events::NO_EVENT;
+use tracer_common::events::ctl_flags;
 
 use super::super::frame::{Frame, Frames};
 use super::super::guard::MAX_HEAD_BYTES;
@@ -72,8 +72,8 @@ fn an_empty_flush_writes_nothing() {
 #[test]
 fn a_mask_of_zero_is_not_the_same_as_none() {
     let Some(Event::Ctl(ctl)) = one_of_each().into_iter().next() else { panic!("the first kind is ctl") };
-    for (has_event, events) in [(NO_EVENT, 0), (NO_EVENT, 7), (1, 0)] {
-        let event = Event::Ctl(crate::event::Ctl { has_event, events, ..ctl });
+    for (flags, events) in [(0, 0), (0, 7), (ctl_flags::HAS_EVENT, 0)] {
+        let event = Event::Ctl(crate::event::Ctl { flags, events, ..ctl });
         assert_eq!(read(&written(&[&[event, STOPPED]])).unwrap().events, [event, STOPPED]);
     }
 }

@@ -1,0 +1,215 @@
+//! Walks of the kernel's own lists, to compare the model with (`--audit`); nothing of this is left in the programs without it.
+//!
+//! A walk takes no lock. It counts only when nothing changed the lists meanwhile: everything that does (a callback, `epoll_ctl`,
+//! the end of a scan, the end of a file) says when it begins and when it ends, per eventpoll, and a scan in between shows in
+//! `ep->ovflist`. The list is followed by reads that cannot fault, for at most [`WALK_ITEMS`] items.
+
+use core::intrinsics::{AtomicOrdering, atomic_xadd};
+
+use aya_ebpf::macros::map;
+use aya_ebpf::maps::Array;
+use tracer_common::events::{Audited, AuditedItem, Raced, audit_flags, audit_list, audit_moment};
+use tracer_common::{Hook, Miss};
+
+use crate::emit::{Now, count, emit};
+use crate::globals::{config, offset};
+use crate::kread;
+
+/// The most items of one list that a walk tells.
+const WALK_ITEMS: u32 = 64;
+/// A power of two. Eventpolls that share a slot only make walks count less often.
+const SLOTS: u32 = 4096;
+/// Of `EP_UNACTIVE_PTR` (fs/eventpoll.c): no scan runs.
+const UNACTIVE: u64 = u64::MAX;
+
+/// How many changes of an eventpoll's lists have begun, and how many have ended.
+#[repr(C)]
+pub(crate) struct Changes {
+    begun: u64,
+    ended: u64,
+}
+
+/// Slot 0: the ends of files, which may change any eventpoll.
+#[map]
+static CHANGES: Array<Changes> = Array::with_max_entries(SLOTS, 0);
+
+/// The changes of an eventpoll and of all, at one moment.
+#[derive(Clone, Copy)]
+pub(crate) struct Snapshot {
+    pub(crate) begun: u64,
+    pub(crate) ended: u64,
+}
+
+/// Whether the probes walk lists at all.
+#[inline(always)]
+pub(crate) fn on() -> bool {
+    config!(audit) != 0
+}
+
+#[inline(always)]
+fn slot(ep: u64) -> Option<*mut Changes> {
+    let index = if ep == 0 { 0 } else { (ep >> 6) as u32 % (SLOTS - 1) + 1 };
+    CHANGES.get_ptr_mut(index)
+}
+
+/// In one instruction, which no interrupt and no other CPU can divide. `AtomicU64` has no such method for BPF; the old value is not
+/// used, since kernels before 5.12 know only the addition that does not give it.
+#[inline(always)]
+unsafe fn add_one(counter: *mut u64) {
+    // SAFETY: the caller's pointer is valid.
+    let _ = unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(counter, 1) };
+}
+
+/// A change of this eventpoll's lists begins; 0: of any eventpoll's.
+#[inline(always)]
+pub(crate) fn begin(ep: u64) {
+    if let Some(slot) = slot(ep) {
+        // SAFETY: a map value outlives the program's run.
+        unsafe { add_one(&raw mut (*slot).begun) };
+    }
+}
+
+/// The change is over.
+#[inline(always)]
+pub(crate) fn end(ep: u64) {
+    if let Some(slot) = slot(ep) {
+        // SAFETY: as in `begin`.
+        unsafe { add_one(&raw mut (*slot).ended) };
+    }
+}
+
+/// Changes of this eventpoll, and of any.
+#[inline(always)]
+pub(crate) fn snapshot(ep: u64) -> Snapshot {
+    let mut sum = Snapshot { begun: 0, ended: 0 };
+    if let (Some(own), Some(all)) = (slot(ep), slot(0)) {
+        // SAFETY: as in `begin`. What has ended is read first: a change in between then looks as if it were under way.
+        unsafe {
+            sum.ended = read(&raw const (*own).ended) + read(&raw const (*all).ended);
+            sum.begun = read(&raw const (*own).begun) + read(&raw const (*all).begun);
+        }
+    }
+    sum
+}
+
+/// A plain load: BPF has no other, and x86-64 keeps the order of loads.
+#[inline(always)]
+unsafe fn read(counter: *const u64) -> u64 {
+    // SAFETY: the caller's pointer is valid.
+    unsafe { core::ptr::read_volatile(counter) }
+}
+
+/// A callback ended: tells whether another change ran at the same time, and what the lists are now.
+#[inline(always)]
+pub(crate) fn callback_ended(ep: u64, epi: u64, callback_ts: u64, before: Snapshot, scanning: bool) {
+    let after = snapshot(ep);
+    let ovflist: u64 = kread::kernel(ep + offset!(ep_ovflist) as u64).unwrap_or(0);
+    let alone = before.begun == before.ended + 1 && after.begun == before.begun && after.ended == before.ended;
+    let raced = !alone || (ovflist != UNACTIVE) != scanning;
+    end(ep);
+    if raced && callback_ts != 0 {
+        let told = emit::<Raced>(Now::take(), |record| {
+            // SAFETY: `emit` gives a slot for one record.
+            let record = unsafe { &mut *record };
+            record.ep = ep;
+            record.epi = epi;
+            record.callback_ts = callback_ts;
+        });
+        settle(told);
+    }
+    if callback_ts != 0 {
+        walk(ep, audit_moment::CALLBACK);
+    }
+}
+
+/// Walks the ready list, if nothing is under way.
+#[inline(always)]
+pub(crate) fn walk(ep: u64, moment: u32) {
+    if ep == 0 {
+        return;
+    }
+    let before = snapshot(ep);
+    let now = Now::take();
+    let result =
+        if before.begun == before.ended { quiet_walk(now, ep, moment, before) } else { tell(now, ep, moment, 0, 0) };
+    settle(result);
+}
+
+#[inline(always)]
+fn quiet_walk(now: Now, ep: u64, moment: u32, before: Snapshot) -> Result<(), Miss> {
+    let ovflist = ep + offset!(ep_ovflist) as u64;
+    if kread::kernel::<u64>(ovflist)? != UNACTIVE {
+        return tell(now, ep, moment, 0, 0);
+    }
+    let list = List { head: ep + offset!(ep_rdllist) as u64, name: audit_list::READY };
+    let (told, more) = items(now, ep, &list)?;
+    let after = snapshot(ep);
+    let quiet = after.begun == before.begun && kread::kernel::<u64>(ovflist)? == UNACTIVE;
+    let valid = if quiet { audit_flags::VALID } else { 0 };
+    tell(now, ep, moment, valid | more, told)
+}
+
+/// A scan ends: the ready list holds what it put back, `left` what it did not reach. `ep->mtx` is held and callbacks go to the
+/// overflow list, so neither changes.
+#[inline(always)]
+pub(crate) fn scan_ends(now: Now, ep: u64, left: u64) {
+    settle(scan_lists(now, ep, left));
+}
+
+#[inline(always)]
+fn scan_lists(now: Now, ep: u64, left: u64) -> Result<(), Miss> {
+    let ready = List { head: ep + offset!(ep_rdllist) as u64, name: audit_list::READY };
+    let (told, more) = items(now, ep, &ready)?;
+    let left = List { head: left, name: audit_list::LEFT_OVER };
+    let (told_left, more_left) = items(now, ep, &left)?;
+    tell(now, ep, audit_moment::SCAN_END, audit_flags::VALID | more | more_left, told + told_left)
+}
+
+/// A `struct list_head` of epitems.
+struct List {
+    head: u64,
+    name: u32,
+}
+
+/// Tells the items of a list: how many, and whether there are more.
+#[inline(always)]
+fn items(now: Now, ep: u64, list: &List) -> Result<(u32, u32), Miss> {
+    let mut link: u64 = kread::kernel(list.head)?;
+    let mut told = 0;
+    while told < WALK_ITEMS {
+        if link == list.head {
+            return Ok((told, 0));
+        }
+        emit::<AuditedItem>(now, |record| {
+            // SAFETY: `emit` gives a slot for one record.
+            let record = unsafe { &mut *record };
+            record.ep = ep;
+            record.epi = link.wrapping_sub(offset!(epitem_rdllink) as u64);
+            record.list = list.name;
+            record.index = told;
+        })?;
+        told += 1;
+        link = kread::kernel(link)?;
+    }
+    Ok((told, if link == list.head { 0 } else { audit_flags::TRUNCATED }))
+}
+
+#[inline(always)]
+fn tell(now: Now, ep: u64, moment: u32, flags: u32, told: u32) -> Result<(), Miss> {
+    emit::<Audited>(now, |record| {
+        // SAFETY: `emit` gives a slot for one record.
+        let record = unsafe { &mut *record };
+        record.ep = ep;
+        record.moment = moment;
+        record.flags = flags;
+        record.count = told;
+        record.pad = 0;
+    })
+}
+
+#[inline(always)]
+fn settle(result: Result<(), Miss>) {
+    if let Err(miss) = result {
+        count(Hook::Audit, miss);
+    }
+}

@@ -1,0 +1,272 @@
+//! The model against the kernel: walks of the real lists (`--audit`) compared with the stays that the model keeps.
+//!
+//! A walk counts only when nothing changed the lists meanwhile; then the model must say the same. What a scan put back is decided
+//! when its wait returns, so that part of a comparison waits for it ([`Model::settle`]). After a difference the kernel's word
+//! stands, so that each mistake is told once.
+
+use std::collections::{BTreeSet, HashMap};
+
+use tracer_common::Header;
+use tracer_common::events::{Audited, AuditedItem, audit_flags, audit_list, audit_moment};
+
+use super::Model;
+use super::ids::{EpId, ItemId, TaskId};
+use super::limits::bump;
+use super::ready::{Batch, Came, Stay, Went};
+
+/// Differences that are kept in full.
+const KEPT: usize = 32;
+/// Walks that may be told at the same time, and items told of one.
+const OPEN_WALKS: usize = 1_024;
+const WALK_ITEMS: usize = 1_024;
+
+/// What came of the comparisons.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Audit {
+    /// Walks that the model was compared with.
+    pub comparisons: u64,
+    /// Comparisons that did not agree.
+    pub differences: u64,
+    /// Walks during which another CPU changed the lists: they say nothing.
+    pub raced: u64,
+    /// Walks that saw only the beginning of a long list: what is missing there says nothing.
+    pub truncated: u64,
+    /// Walks of which records are missing.
+    pub incomplete: u64,
+    /// Items that were left out of a comparison: the model knows that it does not know.
+    pub doubtful: u64,
+    /// The first differences.
+    pub first: Vec<Difference>,
+}
+
+/// One comparison that did not agree.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Difference {
+    /// When the list was walked, nanoseconds of `CLOCK_MONOTONIC`.
+    pub ts_ns: u64,
+    /// The eventpoll.
+    pub ep: EpId,
+    /// What was compared.
+    pub what: &'static str,
+    /// Items that the kernel has and the model has not: address, and descriptor if the item is known.
+    pub missing: Vec<(u64, Option<i32>)>,
+    /// Items that the model has and the kernel has not.
+    pub surplus: Vec<(u64, Option<i32>)>,
+}
+
+/// Items told of walks that are not over.
+#[derive(Debug, Clone, Default)]
+pub(super) struct OpenWalks(HashMap<(u32, u32, u64), Vec<(u32, u64)>>);
+
+const fn key(header: &Header) -> (u32, u32, u64) {
+    (header.cpu, header.tid, header.ts_ns)
+}
+
+impl Model {
+    pub(super) fn on_audited_item(&mut self, item: &AuditedItem) {
+        let walks = &mut self.open_walks.0;
+        if walks.len() >= OPEN_WALKS && !walks.contains_key(&key(&item.header)) {
+            walks.clear();
+        }
+        let items = walks.entry(key(&item.header)).or_default();
+        if items.len() < WALK_ITEMS {
+            items.push((item.list, item.epi));
+        }
+    }
+
+    pub(super) fn on_audited(&mut self, walk: &Audited) {
+        let items = self.open_walks.0.remove(&key(&walk.header)).unwrap_or_default();
+        if walk.flags & audit_flags::VALID == 0 {
+            bump(&mut self.audit.raced);
+            return;
+        }
+        if u32::try_from(items.len()) != Ok(walk.count) {
+            bump(&mut self.audit.incomplete);
+            return;
+        }
+        let truncated = walk.flags & audit_flags::TRUNCATED != 0;
+        if truncated {
+            bump(&mut self.audit.truncated);
+        }
+        let Some(ep) = self.eventpolls.live_at(walk.ep).map(|ep| ep.id) else {
+            return;
+        };
+        let on = |list: u32| items.iter().filter(move |(of, _)| *of == list).map(|(_, epi)| *epi);
+        let ready: Vec<u64> = on(audit_list::READY).collect();
+        if walk.moment == audit_moment::SCAN_END {
+            let left: Vec<u64> = on(audit_list::LEFT_OVER).collect();
+            self.compare_scan(walk, ep, &ready, &left, truncated);
+        } else {
+            self.compare_list(walk, ep, &ready, truncated);
+        }
+    }
+
+    /// The whole ready list at a moment when nothing was under way.
+    fn compare_list(&mut self, walk: &Audited, ep: EpId, ready: &[u64], truncated: bool) {
+        let mut difference = Difference::of(walk.header.ts_ns, ep, "the ready list");
+        let ts_ns = walk.header.ts_ns;
+        let mut seen = BTreeSet::new();
+        for epi in ready {
+            let Some(id) = self.item_in(ep, *epi) else {
+                difference.missing.push((*epi, None));
+                continue;
+            };
+            seen.insert(id);
+            let rank = self.next_rank();
+            let (mut doubted, mut missing) = (false, None);
+            self.items.change(id, |item| {
+                doubted = std::mem::take(&mut item.doubt);
+                match &mut item.stay {
+                    Some(stay) => {
+                        stay.rank = rank;
+                        if stay.tentative {
+                            item.observed = Some((ts_ns, true));
+                        }
+                    }
+                    None => {
+                        missing = Some(item.fd).filter(|_| !doubted);
+                        item.stay = Some(Stay::new(Came::Unknown, rank));
+                    }
+                }
+            });
+            difference.missing.extend(missing.map(|fd| (*epi, Some(fd))));
+            self.audit.doubtful = self.audit.doubtful.saturating_add(u64::from(doubted));
+        }
+        if !truncated {
+            self.compare_absent(ep, ts_ns, &seen, &mut difference);
+        }
+        bump(&mut self.audit.comparisons);
+        self.audit.add(difference);
+    }
+
+    /// What the model has on a list and a whole walk did not find.
+    fn compare_absent(&mut self, ep: EpId, ts_ns: u64, seen: &BTreeSet<ItemId>, difference: &mut Difference) {
+        for id in self.items.waiting(ep, usize::MAX) {
+            if seen.contains(&id) {
+                continue;
+            }
+            let mut doubted = false;
+            let ended = self.items.change(id, |item| {
+                doubted = std::mem::take(&mut item.doubt);
+                item.overflow = None;
+                let stay = item.stay?;
+                if stay.tentative && !doubted {
+                    item.observed = Some((ts_ns, false));
+                    return None;
+                }
+                item.stay = None;
+                Some((stay, item.epi, item.fd))
+            });
+            self.audit.doubtful = self.audit.doubtful.saturating_add(u64::from(doubted));
+            if let Some((stay, epi, fd)) = ended.flatten() {
+                if !doubted {
+                    difference.surplus.push((epi, Some(fd)));
+                }
+                if !stay.tentative {
+                    self.ready.end(stay, Went::Unknown);
+                }
+            }
+        }
+    }
+
+    /// The lists at a scan's end: what it left over is known now, what it put back when its wait returns.
+    fn compare_scan(&mut self, walk: &Audited, ep: EpId, ready: &[u64], left: &[u64], truncated: bool) {
+        let mut difference = Difference::of(walk.header.ts_ns, ep, "what a scan left over");
+        let mut found = BTreeSet::new();
+        for epi in ready {
+            match self.item_in(ep, *epi) {
+                Some(id) => {
+                    found.insert(id);
+                }
+                None => difference.missing.push((*epi, None)),
+            }
+        }
+        let mut seen = BTreeSet::new();
+        for epi in left {
+            let Some(item) = self.item_in(ep, *epi).and_then(|id| self.items.get(id)) else {
+                difference.missing.push((*epi, None));
+                continue;
+            };
+            seen.insert(item.id);
+            let known = item.stay.is_some_and(|stay| stay.carried > 0 && !stay.tentative);
+            if item.doubt {
+                bump(&mut self.audit.doubtful);
+            } else if !known {
+                difference.missing.push((*epi, Some(item.fd)));
+            }
+        }
+        if !truncated {
+            for item in self.items.waiting(ep, usize::MAX).into_iter().filter_map(|id| self.items.get(id)) {
+                let carried = item.stay.is_some_and(|stay| stay.carried > 0 && !stay.tentative);
+                if carried && !item.doubt && !seen.contains(&item.id) {
+                    difference.surplus.push((item.epi, Some(item.fd)));
+                }
+            }
+            let task = self.tasks.live_at(walk.header.tid).map(|task| task.id);
+            if let Some(task) = task.and_then(|id| self.tasks.get_mut(id)).filter(|task| task.batch.ep == Some(ep)) {
+                task.batch.found = Some((walk.header.ts_ns, found));
+            }
+        }
+        bump(&mut self.audit.comparisons);
+        self.audit.add(difference);
+    }
+
+    /// What a scan delivered and put back, against what a walk found put back at its end.
+    pub(super) fn compare_requeued(&mut self, batch: &Batch) {
+        let (Some(ep), Some((ts_ns, found))) = (batch.ep, &batch.found) else { return };
+        if batch.truncated {
+            return;
+        }
+        let mut difference = Difference::of(*ts_ns, ep, "what a scan put back");
+        let place = |id: &ItemId| self.items.get(*id).filter(|item| !item.doubt).map(|item| (item.epi, Some(item.fd)));
+        difference.missing.extend(found.difference(&batch.requeued).filter_map(place));
+        difference.surplus.extend(batch.requeued.difference(found).filter_map(place));
+        bump(&mut self.audit.comparisons);
+        self.audit.add(difference);
+    }
+
+    /// What walks said of items whose stay was not decided yet, now that it is.
+    pub(super) fn compare_observed(&mut self, task: TaskId, batch: &Batch) {
+        let Some(ep) = batch.ep else { return };
+        let ids: Vec<ItemId> = batch.taken.keys().chain(&batch.requeued).copied().collect();
+        for id in ids {
+            let mut told = None;
+            self.items.change(id, |item| {
+                if item.pending == Some(task) {
+                    item.pending = None;
+                    told = item.observed.take().map(|(ts_ns, on)| (ts_ns, on, item.stay.is_some(), item.epi, item.fd));
+                }
+            });
+            let Some((ts_ns, on, is, epi, fd)) = told.filter(|_| !batch.truncated) else { continue };
+            let mut difference = Difference::of(ts_ns, ep, "the ready list, decided later");
+            if on && !is {
+                difference.missing.push((epi, Some(fd)));
+            } else if is && !on {
+                difference.surplus.push((epi, Some(fd)));
+            }
+            self.audit.add(difference);
+        }
+    }
+
+    fn item_in(&self, ep: EpId, epi: u64) -> Option<ItemId> {
+        self.items.at(epi).filter(|id| self.items.get(*id).is_some_and(|item| item.ep == ep))
+    }
+}
+
+impl Difference {
+    const fn of(ts_ns: u64, ep: EpId, what: &'static str) -> Self {
+        Self { ts_ns, ep, what, missing: Vec::new(), surplus: Vec::new() }
+    }
+}
+
+impl Audit {
+    fn add(&mut self, difference: Difference) {
+        if difference.missing.is_empty() && difference.surplus.is_empty() {
+            return;
+        }
+        bump(&mut self.differences);
+        if self.first.len() < KEPT {
+            self.first.push(difference);
+        }
+    }
+}

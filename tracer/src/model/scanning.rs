@@ -1,0 +1,276 @@
+//! What a scan makes of the ready list, and how the end of its wait shows it. What the words mean stands in [`super::ready`].
+
+use std::collections::BTreeMap;
+
+use tracer_common::events::{DELIVERED_UNKNOWN, Returned, Scan, scan_flags};
+
+use super::Model;
+use super::ids::{EpId, ItemId, TaskId};
+use super::item::{Item, level_triggered};
+use super::limits::bump;
+use super::outcome::{EP_PRIVATE_BITS, EPOLLONESHOT};
+use super::ready::{Armed, Batch, Came, Stay, Taken, Went};
+
+/// The most items with the same data that are told apart.
+const MAX_SAME_DATA: usize = 16;
+
+/// What a scan is known to have done with the items it took.
+#[derive(Debug, Clone, Copy)]
+struct Fate {
+    task: TaskId,
+    /// Items from this rank on were not reached.
+    left_from: Option<u64>,
+    /// A wait may have returned what was reached.
+    delivers: bool,
+    /// A level-triggered item that was reached may have been put back.
+    requeues: bool,
+    /// It is known how far the scan came.
+    reach_known: bool,
+}
+
+/// What became of one item in a scan.
+enum Moved {
+    /// The scan came to it; how its stay ended shows when the wait returns.
+    Reached(Taken),
+    /// It was found not ready.
+    NotReady(Stay),
+    /// Nothing that ends a stay.
+    Kept,
+}
+
+impl Model {
+    /// A scan takes the ready list; at its end it has put back what is level-triggered and what came meanwhile.
+    pub(super) fn take_ready(&mut self, task: TaskId, ep: EpId, scan: &Scan) {
+        let room = self.limits.all_batches.saturating_sub(self.batched).min(self.limits.batch);
+        let mut ids = self.items.waiting(ep, room.saturating_add(1));
+        if ids.len() > room {
+            bump(&mut self.exceeded.batches);
+            ids.truncate(room);
+        }
+        let fate = self.fate(task, scan);
+        self.rank_requeues(&ids);
+        let mut taken = BTreeMap::new();
+        for id in ids {
+            match self.items.change(id, |item| moved(item, &fate)) {
+                Some(Moved::Reached(item)) => {
+                    taken.insert(id, item);
+                }
+                Some(Moved::NotReady(stay)) => self.ready.end(stay, Went::NotReady),
+                Some(Moved::Kept) | None => {}
+            }
+        }
+        self.batched = self.batched.saturating_add(taken.len());
+        let has = |flag: u32| scan.flags & flag != 0;
+        if let Some(task) = self.tasks.get_mut(task) {
+            task.batch = Batch {
+                taken,
+                ep: Some(ep),
+                reach_known: fate.reach_known,
+                left_over: has(scan_flags::LEFT_OVER),
+                ..Batch::default()
+            };
+        }
+    }
+
+    /// A poll of an eventpoll that is watched itself: it drops items that are not ready until it finds one that is, and delivers
+    /// nothing (`__ep_eventpoll_poll`; 5.10: `ep_read_events_proc`).
+    pub(super) fn nested_scan(&mut self, ep: EpId, scan: &Scan) {
+        let ids = self.items.waiting(ep, self.limits.batch);
+        let fate = self.fate(TaskId(0), scan);
+        self.rank_requeues(&ids);
+        for id in ids {
+            if let Some(Moved::NotReady(stay)) = self.items.change(id, |item| moved(item, &fate)) {
+                self.ready.end(stay, Went::NotReady);
+            }
+        }
+    }
+
+    fn fate(&self, task: TaskId, scan: &Scan) -> Fate {
+        let has = |flag: u32| scan.flags & flag != 0;
+        let lists = has(scan_flags::LISTS_KNOWN);
+        let first_left = self.items.at(scan.first_left).and_then(|id| self.items.get(id));
+        let left_over = lists && has(scan_flags::LEFT_OVER);
+        let left_from = first_left.filter(|_| left_over).and_then(|item| item.stay).map(|stay| stay.rank);
+        Fate {
+            task,
+            left_from,
+            reach_known: lists && (!left_over || left_from.is_some()),
+            delivers: delivers(scan),
+            requeues: delivers(scan) && (!lists || has(scan_flags::REQUEUED)),
+        }
+    }
+
+    /// Gives what is taken new places behind what came meanwhile, in the old order: `ep_done_scan` puts the overflow list before
+    /// what was put back. What is left over keeps its place, which is before both.
+    fn rank_requeues(&mut self, ids: &[ItemId]) {
+        let overflowed = |item: &Item| item.overflow.map(|rank| (rank, item.id));
+        let mut overflow: Vec<_> = ids.iter().filter_map(|id| self.items.get(*id)).filter_map(overflowed).collect();
+        overflow.sort_unstable();
+        for (_, id) in overflow {
+            let rank = self.next_rank();
+            self.items.change(id, |item| item.overflow = Some(rank));
+        }
+        let stays = |item: &Item| item.stay.map(|stay| (stay.rank, item.id));
+        let mut listed: Vec<_> = ids.iter().filter_map(|id| self.items.get(*id)).filter_map(stays).collect();
+        listed.sort_unstable();
+        for (_, id) in listed {
+            let rank = self.next_rank();
+            self.items.change(id, |item| item.requeue_rank = rank);
+        }
+    }
+
+    /// A wait returned an event.
+    pub(super) fn deliver(&mut self, task: TaskId, ep: EpId, returned: &Returned) {
+        let Some(id) = self.which_item(task, ep, returned) else {
+            return;
+        };
+        let rank = self.next_rank();
+        let Some(batch) = self.tasks.get_mut(task).map(|task| &mut task.batch) else {
+            return;
+        };
+        let taken = batch.taken.remove(&id);
+        let scanned = batch.ep.is_some();
+        if let Some(taken) = taken {
+            self.batched = self.batched.saturating_sub(1);
+            batch.last_delivered = batch.last_delivered.max(taken.stay.rank);
+        }
+        let mask = taken.map(|taken| taken.events).or_else(|| self.items.get(id).map(|item| item.events));
+        if scanned && mask.is_some_and(level_triggered) {
+            batch.requeued.insert(id);
+        }
+        let ended = self.items.change(id, |item| {
+            let events = taken.map_or(item.events, |taken| taken.events);
+            // Not in the batch: nobody saw it come, or it was taken for left over.
+            let stay = taken.map(|taken| taken.stay).or_else(|| if scanned { None } else { item.stay.take() });
+            let stay = stay.unwrap_or_else(|| Stay::new(Armed::came(item.armed), rank));
+            item.armed = None;
+            if events & EPOLLONESHOT != 0 {
+                if taken.is_none_or(|taken| taken.mods == item.mods) {
+                    item.events &= EP_PRIVATE_BITS;
+                }
+                return (stay, Went::OneShot);
+            }
+            if level_triggered(events) {
+                put_back(item, task, taken, rank);
+            }
+            (stay, Went::Delivered)
+        });
+        match (ended, taken) {
+            (Some((stay, went)), _) => self.ready.end(stay, went),
+            // It was removed between the scan and the end of the wait.
+            (None, Some(taken)) => self.ready.end(taken.stay, Went::Delivered),
+            (None, None) => {}
+        }
+    }
+
+    /// Which item an event belongs to: known by its data, as far as that says.
+    fn which_item(&mut self, task: TaskId, ep: EpId, returned: &Returned) -> Option<ItemId> {
+        let batch = self.tasks.get_mut(task).map(|task| &mut task.batch)?;
+        // Nearly all waits return one event, of few items taken.
+        let mut fitting = batch.taken.iter().filter(|(_, taken)| {
+            taken.data == returned.data && (taken.events & returned.events != 0 || taken.events & !EP_PRIVATE_BITS == 0)
+        });
+        let first = fitting.next().map(|(id, _)| *id);
+        if first.is_some() && fitting.next().is_none() {
+            return first;
+        }
+        let found = self.items.with_data(ep, returned.data, MAX_SAME_DATA);
+        match (first, found.as_slice()) {
+            (None, []) => bump(&mut self.ready.unmatched),
+            (None, [only]) => return Some(*only),
+            _ => {
+                batch.truncated = true;
+                bump(&mut self.ready.ambiguous);
+            }
+        }
+        None
+    }
+
+    /// The items that a scan took and its wait did not return: found not ready, left over, or not known.
+    pub(super) fn settle(&mut self, task: TaskId) {
+        let Some(batch) = self.tasks.get_mut(task).map(|task| std::mem::take(&mut task.batch)) else {
+            return;
+        };
+        self.batched = self.batched.saturating_sub(batch.taken.len());
+        self.compare_requeued(&batch);
+        for (id, taken) in &batch.taken {
+            let carried = !batch.reach_known && batch.left_over && taken.stay.rank > batch.last_delivered;
+            let ended = self.items.change(*id, |item| {
+                let mine = item.pending == Some(task) && item.stay.is_some_and(|stay| stay.tentative);
+                if batch.truncated {
+                    item.doubt |= mine;
+                    return Some(Went::Unknown);
+                }
+                if carried && (mine || item.stay.is_none()) {
+                    let carried = taken.stay.carried.saturating_add(1);
+                    item.stay = Some(Stay { tentative: false, carried, ..taken.stay });
+                    return None;
+                }
+                if mine {
+                    item.stay = None;
+                    item.pending = None;
+                }
+                Some(Went::NotReady)
+            });
+            match ended {
+                Some(Some(went)) => self.ready.end(taken.stay, went),
+                Some(None) => {}
+                // It was removed between the scan and the end of the wait.
+                None if batch.truncated => self.ready.end(taken.stay, Went::Unknown),
+                None => self.ready.end(taken.stay, Went::NotReady),
+            }
+        }
+        self.compare_observed(task, &batch);
+    }
+}
+
+/// Whether a scan's events go to a wait. `DELIVERED_UNKNOWN` is negative, too.
+const fn delivers(scan: &Scan) -> bool {
+    scan.flags & scan_flags::IN_WAIT != 0 && (scan.delivered > 0 || scan.delivered == DELIVERED_UNKNOWN)
+        || scan.delivered > 0
+}
+
+/// What a scan does with one item of the ready or overflow list.
+fn moved(item: &mut Item, fate: &Fate) -> Moved {
+    item.observed = None;
+    let overflow = item.overflow.take();
+    let Some(stay) = item.stay.take() else {
+        item.stay = overflow.map(|rank| Stay::new(Came::Overflow, rank));
+        return Moved::Kept;
+    };
+    if fate.left_from.is_some_and(|rank| stay.rank >= rank) {
+        item.stay = Some(Stay { tentative: false, carried: stay.carried.saturating_add(1), ..stay });
+        return Moved::Kept;
+    }
+    let level = level_triggered(item.events);
+    if let Some(rank) = overflow {
+        item.stay = Some(Stay::new(Came::Overflow, rank));
+    } else if fate.requeues && level {
+        item.stay = Some(Stay { tentative: true, ..Stay::new(Came::Requeue, item.requeue_rank) });
+        item.pending = Some(fate.task);
+    }
+    if !fate.delivers && !fate.reach_known {
+        item.doubt = true;
+        item.stay = Some(stay);
+        return Moved::Kept;
+    }
+    if !fate.delivers {
+        return if stay.tentative { Moved::Kept } else { Moved::NotReady(stay) };
+    }
+    Moved::Reached(Taken { stay, data: item.data, events: item.events, mods: item.mods })
+}
+
+/// A delivered level-triggered item is back on the list at once.
+fn put_back(item: &mut Item, task: TaskId, taken: Option<Taken>, rank: u64) {
+    item.stay = match item.stay {
+        // Another scan has it by now.
+        None if taken.is_some() => None,
+        None => Some(Stay::new(Came::Requeue, rank)),
+        // Put back by the delivery, so the scan's end did not put it there.
+        Some(stay) if stay.tentative && (item.pending == Some(task) || taken.is_none()) => {
+            Some(Stay { tentative: false, ..stay })
+        }
+        Some(stay) if stay.came == Came::Overflow && taken.is_some() => Some(Stay { came: Came::Requeue, ..stay }),
+        other => other,
+    };
+}
