@@ -130,23 +130,24 @@ pub(crate) fn walk(ep: u64, moment: u32) {
     }
     let before = snapshot(ep);
     let now = Now::take();
-    let result =
-        if before.begun == before.ended { quiet_walk(now, ep, moment, before) } else { tell(now, ep, moment, 0, 0) };
-    settle(result);
+    let walked = if before.begun == before.ended { quiet_walk(now, ep, before) } else { Err(Miss::NoEntry) };
+    // Else something was under way, or an item went while the list was followed.
+    let (flags, told) = walked.unwrap_or((0, 0));
+    settle(tell(now, ep, moment, flags, told));
 }
 
 #[inline(always)]
-fn quiet_walk(now: Now, ep: u64, moment: u32, before: Snapshot) -> Result<(), Miss> {
+fn quiet_walk(now: Now, ep: u64, before: Snapshot) -> Result<(u32, u32), Miss> {
     let ovflist = ep + offset!(ep_ovflist) as u64;
     if kread::kernel::<u64>(ovflist)? != UNACTIVE {
-        return tell(now, ep, moment, 0, 0);
+        return Err(Miss::NoEntry);
     }
     let list = List { head: ep + offset!(ep_rdllist) as u64, name: audit_list::READY };
     let (told, more) = items(now, ep, &list)?;
     let after = snapshot(ep);
     let quiet = after.begun == before.begun && kread::kernel::<u64>(ovflist)? == UNACTIVE;
     let valid = if quiet { audit_flags::VALID } else { 0 };
-    tell(now, ep, moment, valid | more, told)
+    Ok((valid | more, told))
 }
 
 /// A scan ends: the ready list holds what it put back, `left` what it did not reach. `ep->mtx` is held and callbacks go to the

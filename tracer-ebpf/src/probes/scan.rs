@@ -195,8 +195,12 @@ fn body(ep: u64, delivered: i32, list: u64) -> Result<(), Miss> {
     if audit::on() && list != 0 {
         audit::scan_ends(now, ep, list);
         let state = tasks::get_or_make(now.tid)?;
+        // Read back, since what fentry gives is a pointer to the verifier, which may not be divided.
         // SAFETY: as in `keep`.
-        unsafe { (*state).changing[SCAN] = ep };
+        let ep = unsafe {
+            (*state).changing[SCAN] = ep;
+            core::ptr::read_volatile(&raw const (*state).changing[SCAN])
+        };
         audit::begin(ep);
     }
     Ok(())

@@ -154,6 +154,15 @@ fn fields(kind: Kind, header: Header, mut rest: &[u8]) -> Result<Event, DecodeEr
         Kind::FileGone => record!(rest, header, FileGone { file: try_get_u64_ne }),
         Kind::EventpollGone => record!(rest, header, EventpollGone { ep: try_get_u64_ne }),
         Kind::FileInfo => file_info(header, rest)?,
+        Kind::EventpollSeen | Kind::ItemSeen | Kind::Raced | Kind::Audited | Kind::AuditedItem => {
+            return lists(kind, header, rest);
+        }
+    })
+}
+
+/// What the inventory and the audit read of the kernel's own lists.
+fn lists(kind: Kind, header: Header, mut rest: &[u8]) -> Result<Event, DecodeError> {
+    Ok(match kind {
         Kind::EventpollSeen => record!(
             rest,
             header,
@@ -187,7 +196,7 @@ fn fields(kind: Kind, header: Header, mut rest: &[u8]) -> Result<Event, DecodeEr
                 pad: try_get_u32_ne,
             }
         ),
-        Kind::AuditedItem => record!(
+        _ => record!(
             rest,
             header,
             AuditedItem { ep: try_get_u64_ne, epi: try_get_u64_ne, list: try_get_u32_ne, index: try_get_u32_ne }

@@ -219,6 +219,13 @@ impl<'a> Names<'a> {
     fn split<'b>(&self, name: &'b [u8]) -> Option<(&'a str, &'b [u8])> {
         let end = name.iter().position(|&byte| byte == b'.').unwrap_or(name.len());
         let (base, suffix) = name.split_at(end);
+        if !suffix.is_empty()
+            && self.possible[Self::slot(name)]
+            && let Some(whole) = self.by_name.get(name)
+        {
+            // Wanted with its suffix: a copy that has no other form.
+            return Some((*whole, &[]));
+        }
         if !self.possible[Self::slot(base)] {
             return None;
         }

@@ -116,17 +116,14 @@ impl Model {
             let (mut doubted, mut missing) = (false, None);
             self.items.change(id, |item| {
                 doubted = std::mem::take(&mut item.doubt);
-                match &mut item.stay {
-                    Some(stay) => {
-                        stay.rank = rank;
-                        if stay.tentative {
-                            item.observed = Some((ts_ns, true));
-                        }
+                if let Some(stay) = &mut item.stay {
+                    stay.rank = rank;
+                    if stay.tentative {
+                        item.observed = Some((ts_ns, true));
                     }
-                    None => {
-                        missing = Some(item.fd).filter(|_| !doubted);
-                        item.stay = Some(Stay::new(Came::Unknown, rank));
-                    }
+                } else {
+                    missing = Some(item.fd).filter(|_| !doubted);
+                    item.stay = Some(Stay::new(Came::Unknown, rank));
                 }
             });
             difference.missing.extend(missing.map(|fd| (*epi, Some(fd))));

@@ -226,8 +226,7 @@ impl Model {
 
 /// Whether a scan's events go to a wait. `DELIVERED_UNKNOWN` is negative, too.
 const fn delivers(scan: &Scan) -> bool {
-    scan.flags & scan_flags::IN_WAIT != 0 && (scan.delivered > 0 || scan.delivered == DELIVERED_UNKNOWN)
-        || scan.delivered > 0
+    scan.delivered > 0 || (scan.flags & scan_flags::IN_WAIT != 0 && scan.delivered == DELIVERED_UNKNOWN)
 }
 
 /// What a scan does with one item of the ready or overflow list.

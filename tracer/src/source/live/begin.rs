@@ -133,8 +133,8 @@ fn demand(outcomes: &[Outcome]) -> Result<()> {
     match missing {
         None => Ok(()),
         Some(outcome) => {
-            let first = outcome.refused.first().map_or("no way to attach it is known", String::as_str);
-            bail!(Untraceable(format!("{}: {first}", outcome.hook.name())))
+            let last = outcome.refused.last().map_or("no way to attach it is known", String::as_str);
+            bail!(Untraceable(format!("{}: {last}", outcome.hook.name())))
         }
     }
 }
@@ -144,8 +144,8 @@ fn demand_audit(outcomes: &[Outcome]) -> Result<()> {
     for hook in [Hook::Audit, Hook::Scan, Hook::Release] {
         let outcome = outcomes.iter().find(|outcome| outcome.hook == hook);
         if let Some(outcome) = outcome.filter(|outcome| outcome.held.is_none()) {
-            let first = outcome.refused.first().map_or("no way to attach it is known", String::as_str);
-            bail!(Untraceable(format!("--audit needs the hook {}: {first}", hook.name())));
+            let last = outcome.refused.last().map_or("no way to attach it is known", String::as_str);
+            bail!(Untraceable(format!("--audit needs the hook {}: {last}", hook.name())));
         }
     }
     Ok(())
