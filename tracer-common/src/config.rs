@@ -166,8 +166,6 @@ pub struct Config {
     pub eventpoll_fops: u64,
     /// Address of `socket_file_ops`, 0 where kallsyms does not show it.
     pub socket_fops: u64,
-    /// Bytes that may lie unread in the ring buffer before the collector is woken.
-    pub wake_bytes: u64,
     /// The tracer's own thread group, which is never traced.
     pub own_tgid: u32,
     /// 1: every process is traced; 0: those in the filter map.
@@ -192,7 +190,6 @@ impl Config {
         layout: Layout::UNKNOWN,
         eventpoll_fops: 0,
         socket_fops: 0,
-        wake_bytes: 0,
         own_tgid: 0,
         trace_all: 0,
         follow_forks: 1,
@@ -205,4 +202,4 @@ impl Config {
 }
 
 const _: () = assert!(size_of::<Layout>() == 46 * 4);
-const _: () = assert!(size_of::<Config>() == 46 * 4 + 3 * 8 + 8 * 4 && align_of::<Config>() == 8);
+const _: () = assert!(size_of::<Config>() == 46 * 4 + 2 * 8 + 8 * 4 && align_of::<Config>() == 8);

@@ -1,11 +1,10 @@
 //! Records into the ring buffer, and losses into their counters.
 
-use aya_ebpf::bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP};
+use aya_ebpf::bindings::BPF_RB_NO_WAKEUP;
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_get_smp_processor_id, bpf_ktime_get_ns};
 use tracer_common::events::Record;
 use tracer_common::{Header, Hook, Miss};
 
-use crate::globals::config;
 use crate::maps::{EVENTS, LOSSES};
 
 /// The moment a probe runs, and the current task.
@@ -35,7 +34,7 @@ pub(crate) fn current_tid() -> u32 {
 
 /// Reserves a record, lets `fill` write its fields in place, and submits it.
 ///
-/// The collector is woken only above a fill level: waking it for every event costs more than everything else.
+/// The collector is never woken: it looks by itself. A wakeup costs more than the record, and makes a callback of its own.
 #[inline(always)]
 pub(crate) fn emit<T: Record + 'static>(now: Now, fill: impl FnOnce(*mut T)) -> Result<(), Miss> {
     let Some(mut slot) = EVENTS.reserve::<T>(0) else { return Err(Miss::RingFull) };
@@ -51,8 +50,7 @@ pub(crate) fn emit<T: Record + 'static>(now: Now, fill: impl FnOnce(*mut T)) -> 
         (*header).tid = now.tid;
     }
     fill(record);
-    let full = EVENTS.query(u64::from(BPF_RB_AVAIL_DATA)) >= config!(wake_bytes);
-    slot.submit(u64::from(if full { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP }));
+    slot.submit(u64::from(BPF_RB_NO_WAKEUP));
     Ok(())
 }
 

@@ -136,7 +136,7 @@ async fn run(
             () = all_gone.as_mut(), if !gone => { gone = true; None }
             () = signals.any() => Some(Ended::Asked),
             () = reached(end) => Some(Ended::Asked),
-            waited = live.wait() => { waited.context("cannot wait for the ring buffer")?; None }
+            () = live.wait() => None,
         };
         // A command that puts itself into the background goes on in its children.
         if gone && (child.is_none() || !live.followed()?.into_iter().any(runs)) {

@@ -13,7 +13,6 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use aya::Ebpf;
 use aya::maps::{Array, HashMap, MapData, PerCpuArray, RingBuf};
-use tokio::io::unix::AsyncFd;
 use tracer_common::{EVENTS_MAP, Hook};
 
 use self::begin::{Begun, begin, take_inventory};
@@ -26,8 +25,12 @@ use crate::event::{Event, Loss, LossReason, Mark, MarkKind, TraceInfo};
 use crate::probes::attach::unload;
 use crate::probes::misses::Misses;
 
-/// How often the ring buffer is drained when the probes do not ask for it.
+/// How often the ring buffer is drained at least: probes never wake the collector.
 const DRAIN_EVERY: Duration = Duration::from_millis(20);
+/// Bytes that come in a microsecond when very much happens: a smaller buffer is drained the more often.
+const BYTES_PER_US: u32 = 256;
+/// A buffer that was found fuller than this part of it is drained again at once.
+const FULL_PART: usize = 8;
 /// Records taken in one go, so that a stop is heard even when events come faster than they are read.
 const DRAIN_AT_MOST: usize = 1 << 18;
 /// How long a probe on another CPU is given to end its record when tracing stops.
@@ -38,7 +41,10 @@ const LOSSES_EVERY_NS: u64 = 1_000_000_000;
 /// The probes, attached.
 pub struct Live {
     ebpf: Ebpf,
-    ring: AsyncFd<RingBuf<MapData>>,
+    ring: RingBuf<MapData>,
+    ring_bytes: usize,
+    /// The last drain found much.
+    busy: bool,
     sequencer: Sequencer,
     losses: LossCounters,
     misses: Misses,
@@ -66,14 +72,14 @@ impl Live {
         let Begun { mut ebpf, info, misses } = begin(options)?;
         let ring = ebpf.take_map(EVENTS_MAP).context("the object has no ring buffer")?;
         let ring = RingBuf::try_from(ring)?;
-        // SAFETY: the ring buffer owns its descriptor and does not close or replace it before it is dropped.
-        let ring = unsafe { AsyncFd::register_with_interest(ring, tokio::io::Interest::READABLE) }
-            .context("cannot watch the ring buffer")?;
-        let mut tick = tokio::time::interval(DRAIN_EVERY);
+        let fills_in = Duration::from_micros(u64::from(options.sizes.ring_bytes / BYTES_PER_US));
+        let mut tick = tokio::time::interval(DRAIN_EVERY.min(fills_in));
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut live = Self {
             ebpf,
             ring,
+            ring_bytes: options.sizes.ring_bytes as usize,
+            busy: false,
             sequencer: Sequencer::default(),
             losses: LossCounters::default(),
             misses,
@@ -90,16 +96,13 @@ impl Live {
         Ok(live)
     }
 
-    /// Returns when there may be more events: the ring buffer fills, or it is time to look.
-    ///
-    /// # Errors
-    /// The runtime's own.
-    pub async fn wait(&mut self) -> std::io::Result<()> {
-        tokio::select! {
-            guard = self.ring.readable() => guard?.clear_ready(),
-            _ = self.tick.tick() => {}
+    /// Returns when it is time to look for more events.
+    pub async fn wait(&mut self) {
+        if self.busy {
+            tokio::task::yield_now().await;
+        } else {
+            self.tick.tick().await;
         }
-        Ok(())
     }
 
     /// Switches tracing off, detaches every probe, and collects what was seen until then; the next calls of
@@ -148,18 +151,20 @@ impl Live {
     /// Moves records to the sequencer; returns how many.
     fn drain(&mut self) -> usize {
         let mut taken = 0;
+        let mut bytes = 0;
         let mut unknown = 0;
         let mut malformed = 0;
-        let ring = self.ring.get_mut();
         while taken < DRAIN_AT_MOST {
-            let Some(record) = ring.next() else { break };
+            let Some(record) = self.ring.next() else { break };
             taken += 1;
+            bytes += record.len();
             match decode(&record) {
                 Ok(event) => self.sequencer.push(event),
                 Err(DecodeError::UnknownKind(_)) => unknown += 1,
                 Err(DecodeError::Malformed) => malformed += 1,
             }
         }
+        self.busy = bytes >= self.ring_bytes / FULL_PART;
         let now = monotonic_ns();
         self.loss(now, None, None, LossReason::UnknownKind, unknown);
         self.loss(now, None, None, LossReason::Malformed, malformed);
