@@ -180,8 +180,8 @@ pub struct Config {
     pub scan_list_is_head: u32,
     /// 1: the probes walk the kernel's lists, to compare the model with.
     pub audit: u32,
-    /// Zero.
-    pub pad: u32,
+    /// 1: the kernel can be preempted, so that the programs have twins.
+    pub rescue: u32,
 }
 
 impl Config {
@@ -197,7 +197,7 @@ impl Config {
         timeout_is_ms: 0,
         scan_list_is_head: 0,
         audit: 0,
-        pad: 0,
+        rescue: 0,
     };
 }
 

@@ -113,6 +113,7 @@ impl Miss {
 /// Entries of the per-CPU loss array.
 pub const LOSS_SLOTS: u32 = HOOKS * MISSES;
 
-const HOOKS: u32 = 12;
+/// How many hooks there are.
+pub const HOOKS: u32 = 12;
 const MISSES: u32 = 6;
 const _: () = assert!(HOOKS as usize == Hook::ALL.len() && MISSES as usize == Miss::ALL.len());

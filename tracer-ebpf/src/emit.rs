@@ -26,6 +26,15 @@ impl Now {
     }
 }
 
+impl Now {
+    /// The current task, where the moment does not matter: `ts_ns` is 0.
+    #[inline(always)]
+    pub(crate) fn task() -> Self {
+        let id = bpf_get_current_pid_tgid();
+        Self { ts_ns: 0, tgid: (id >> 32) as u32, tid: id as u32 }
+    }
+}
+
 /// The current task, where the moment does not matter.
 #[inline(always)]
 pub(crate) fn current_tid() -> u32 {

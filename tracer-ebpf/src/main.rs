@@ -20,6 +20,7 @@ mod globals;
 mod kread;
 mod maps;
 mod probes;
+mod rescue;
 mod sys_exit;
 mod tasks;
 

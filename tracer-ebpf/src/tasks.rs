@@ -39,7 +39,8 @@ pub(crate) struct TaskState {
     pub(crate) ending: [u64; 2],
     /// Scans that have begun and not ended, where their own entry is hooked (5.10, kprobe).
     pub(crate) scans: u32,
-    pub(crate) pad: u32,
+    /// Marks of programs that did their work, for their twins.
+    pub(crate) told: u32,
 }
 
 /// Of [`TaskState::changing`].
@@ -62,7 +63,7 @@ const EMPTY: TaskState = TaskState {
     changing: [0; 2],
     ending: [0; 2],
     scans: 0,
-    pad: 0,
+    told: 0,
 };
 
 /// The state of a task, if it has one. It stays valid while the program runs.

@@ -8,6 +8,7 @@ use tracer_common::{Hook, Miss};
 use crate::emit::{Now, count, current_tid, emit, settle};
 use crate::epitem::{epitem, find};
 use crate::globals::{config, offset};
+use crate::rescue::{self, Point};
 use crate::tasks::{CTL, IN_IO_CTL};
 use crate::{audit, context, file_info, files, filter, kread, sys_exit, tasks};
 
@@ -17,11 +18,19 @@ const DEL: i32 = 2;
 /// 5.10 to 7.3: `int do_epoll_ctl(int epfd, int op, int fd, struct epoll_event *epds, bool nonblock)`
 #[fexit]
 pub fn ctl_fexit(ctx: FExitContext) -> u32 {
-    if !filter::enabled() {
-        return 0;
-    }
-    let call = Call { epfd: ctx.arg(0), op: ctx.arg(1), fd: ctx.arg(2), event: ctx.arg(3) };
-    settle(Hook::Ctl, body(Now::take(), call, ctx.arg(5)))
+    rescue::first(Point::Ctl, || {
+        let call = Call { epfd: ctx.arg(0), op: ctx.arg(1), fd: ctx.arg(2), event: ctx.arg(3) };
+        settle(Hook::Ctl, body(Now::take(), call, ctx.arg(5)))
+    })
+}
+
+/// The twin of [`ctl_fexit`].
+#[fexit]
+pub fn ctl_fexit_again(ctx: FExitContext) -> u32 {
+    rescue::again(Point::Ctl, Hook::Ctl, || {
+        let call = Call { epfd: ctx.arg(0), op: ctx.arg(1), fd: ctx.arg(2), event: ctx.arg(3) };
+        settle(Hook::Ctl, body(Now::take(), call, ctx.arg(5)))
+    })
 }
 
 /// Keeps the arguments of [`ctl_fexit`] for [`ctl_sys_exit`].
@@ -39,10 +48,13 @@ pub fn ctl_kprobe(ctx: ProbeContext) -> u32 {
 /// The end of `epoll_ctl`, whose kretprobe would miss calls beyond its instances: they may sleep for the eventpoll's mutex.
 #[tracepoint]
 pub fn ctl_sys_exit(ctx: TracePointContext) -> u32 {
-    if !filter::enabled() {
-        return 0;
-    }
-    settle(Hook::Ctl, ended(sys_exit::result(&ctx)))
+    rescue::first(Point::Ctl, || settle(Hook::Ctl, ended(sys_exit::result(&ctx))))
+}
+
+/// The twin of [`ctl_sys_exit`].
+#[tracepoint]
+pub fn ctl_sys_exit_again(ctx: TracePointContext) -> u32 {
+    rescue::again(Point::Ctl, Hook::Ctl, || settle(Hook::Ctl, ended(sys_exit::result(&ctx))))
 }
 
 /// As [`ctl_fexit`], for a call that io_uring makes: it has no system call that ends.
@@ -118,6 +130,15 @@ pub fn audit_ctl_fentry(ctx: FEntryContext) -> u32 {
     settle(Hook::Audit, changes(files::of_current(ctx.arg(0))))
 }
 
+/// The twin of [`audit_ctl_fentry`], which finds nothing to do when that ran.
+#[fentry]
+pub fn audit_ctl_fentry_again(ctx: FEntryContext) -> u32 {
+    if !filter::enabled() {
+        return 0;
+    }
+    settle(Hook::Audit, changes(files::of_current(ctx.arg(0))))
+}
+
 /// As [`audit_ctl_fentry`].
 #[kprobe]
 pub fn audit_ctl_kprobe(ctx: ProbeContext) -> u32 {
@@ -136,6 +157,15 @@ pub fn audit_ctl_file_fentry(ctx: FEntryContext) -> u32 {
     settle(Hook::Audit, changes(Ok(ctx.arg(0))))
 }
 
+/// The twin of [`audit_ctl_file_fentry`], which finds nothing to do when that ran.
+#[fentry]
+pub fn audit_ctl_file_fentry_again(ctx: FEntryContext) -> u32 {
+    if !filter::enabled() || !tasks::has(current_tid(), IN_IO_CTL) {
+        return 0;
+    }
+    settle(Hook::Audit, changes(Ok(ctx.arg(0))))
+}
+
 /// As [`audit_ctl_file_fentry`].
 #[kprobe]
 pub fn audit_ctl_file_kprobe(ctx: ProbeContext) -> u32 {
@@ -148,7 +178,13 @@ pub fn audit_ctl_file_kprobe(ctx: ProbeContext) -> u32 {
 /// 5.10 to 7.3: `void ep_ptable_queue_proc(struct file *file, wait_queue_head_t *whead, poll_table *pt)`
 #[fentry]
 pub fn hooked_fentry(ctx: FEntryContext) -> u32 {
-    hooked(ctx.arg(1), ctx.arg(2))
+    rescue::first(Point::Hooked, || hooked(ctx.arg(1), ctx.arg(2)))
+}
+
+/// The twin of [`hooked_fentry`].
+#[fentry]
+pub fn hooked_fentry_again(ctx: FEntryContext) -> u32 {
+    rescue::again(Point::Hooked, Hook::Hooked, || hooked(ctx.arg(1), ctx.arg(2)))
 }
 
 /// As [`hooked_fentry`].
@@ -287,7 +323,10 @@ fn changes(file: Result<u64, Miss>) -> Result<(), Miss> {
     }
     let state = tasks::get_or_make(now.tid)?;
     // SAFETY: as in `keep`.
-    unsafe { (*state).changing[CTL] = ep };
+    if unsafe { core::mem::replace(&mut (*state).changing[CTL], ep) } != 0 {
+        // The twin of the program that was here before.
+        return Ok(());
+    }
     audit::begin(ep);
     Ok(())
 }

@@ -9,31 +9,50 @@ use tracer_common::{COMM_LEN, Hook, Miss, OFFSET_UNKNOWN};
 use crate::emit::{Now, current_tid, emit, settle};
 use crate::globals::{config, offset};
 use crate::maps::{EVENTPOLLS, TGIDS};
+use crate::rescue::{self, Point};
 use crate::tasks::{EVENTPOLL, FILE};
 use crate::{audit, filter, kread, tasks};
 
 /// 5.10 to 7.3: `sched_process_fork(struct task_struct *parent, struct task_struct *child)`
 #[raw_tracepoint]
 pub fn process_fork(ctx: RawTracePointContext) -> i32 {
-    settle(Hook::Lifecycle, fork(ctx.arg(1))) as i32
+    if !filter::enabled() {
+        // A child is followed from its first moment, also before tracing is on.
+        return settle(Hook::Lifecycle, fork(ctx.arg(1))) as i32;
+    }
+    rescue::first(Point::Fork, || settle(Hook::Lifecycle, fork(ctx.arg(1)))) as i32
+}
+
+/// The twin of [`process_fork`].
+#[raw_tracepoint]
+pub fn process_fork_again(ctx: RawTracePointContext) -> i32 {
+    rescue::again(Point::Fork, Hook::Lifecycle, || settle(Hook::Lifecycle, fork(ctx.arg(1)))) as i32
 }
 
 /// 5.10 to 7.3: `sched_process_exec(struct task_struct *p, pid_t old_pid, struct linux_binprm *bprm)`
 #[raw_tracepoint]
 pub fn process_exec(_ctx: RawTracePointContext) -> i32 {
-    if !filter::enabled() {
-        return 0;
-    }
-    settle(Hook::Lifecycle, exec()) as i32
+    rescue::first(Point::Exec, || settle(Hook::Lifecycle, exec())) as i32
+}
+
+/// The twin of [`process_exec`].
+#[raw_tracepoint]
+pub fn process_exec_again(_ctx: RawTracePointContext) -> i32 {
+    rescue::again(Point::Exec, Hook::Lifecycle, || settle(Hook::Lifecycle, exec())) as i32
 }
 
 /// 5.10 to 7.3: `sched_process_exit(struct task_struct *p, ...)`; the current task ends.
 #[raw_tracepoint]
 pub fn process_exit(_ctx: RawTracePointContext) -> i32 {
-    if !filter::enabled() {
-        return 0;
-    }
-    settle(Hook::Lifecycle, exit()) as i32
+    rescue::first(Point::Exit, || settle(Hook::Lifecycle, exit())) as i32
+}
+
+/// The twin of [`process_exit`].
+#[raw_tracepoint]
+pub fn process_exit_again(_ctx: RawTracePointContext) -> i32 {
+    let ret = rescue::again(Point::Exit, Hook::Lifecycle, || settle(Hook::Lifecycle, exit()));
+    tasks::forget(current_tid());
+    ret as i32
 }
 
 /// 5.10 to 7.3: `sched_process_free(struct task_struct *p)`: the leader goes last, and with it the process.
@@ -42,10 +61,26 @@ pub fn process_free(ctx: RawTracePointContext) -> i32 {
     settle(Hook::Lifecycle, free(ctx.arg(0))) as i32
 }
 
+/// The twin of [`process_free`], which finds nothing to do when that ran.
+#[raw_tracepoint]
+pub fn process_free_again(ctx: RawTracePointContext) -> i32 {
+    settle(Hook::Lifecycle, free(ctx.arg(0))) as i32
+}
+
 /// 5.10 to 7.3: `int ep_eventpoll_release(struct inode *inode, struct file *file)`
 #[fentry]
 pub fn release_fentry(ctx: FEntryContext) -> u32 {
-    settle(Hook::Release, release(ctx.arg(1)))
+    if !filter::enabled() {
+        // An address that is free is under trace no more.
+        return settle(Hook::Release, release(ctx.arg(1)));
+    }
+    rescue::first(Point::Release, || settle(Hook::Release, release(ctx.arg(1))))
+}
+
+/// The twin of [`release_fentry`].
+#[fentry]
+pub fn release_fentry_again(ctx: FEntryContext) -> u32 {
+    rescue::again(Point::Release, Hook::Release, || settle(Hook::Release, release(ctx.arg(1))))
 }
 
 /// As [`release_fentry`].
@@ -57,7 +92,13 @@ pub fn release_kprobe(ctx: ProbeContext) -> u32 {
 /// 5.10 to 7.3: `void eventpoll_release_file(struct file *file)`
 #[fentry]
 pub fn file_gone_fentry(ctx: FEntryContext) -> u32 {
-    file_gone_entry(ctx.arg(0))
+    rescue::first(Point::FileGone, || file_gone_entry(ctx.arg(0)))
+}
+
+/// The twin of [`file_gone_fentry`].
+#[fentry]
+pub fn file_gone_fentry_again(ctx: FEntryContext) -> u32 {
+    rescue::again(Point::FileGone, Hook::Release, || file_gone_entry(ctx.arg(0)))
 }
 
 /// As [`file_gone_fentry`].
@@ -72,6 +113,12 @@ pub fn audit_release_fexit(_ctx: FExitContext) -> u32 {
     ended(EVENTPOLL)
 }
 
+/// The twin of [`audit_release_fexit`], which finds nothing to do when that ran.
+#[fexit]
+pub fn audit_release_fexit_again(_ctx: FExitContext) -> u32 {
+    ended(EVENTPOLL)
+}
+
 /// As [`audit_release_fexit`].
 #[kretprobe]
 pub fn audit_release_kretprobe(_ctx: RetProbeContext) -> u32 {
@@ -81,6 +128,12 @@ pub fn audit_release_kretprobe(_ctx: RetProbeContext) -> u32 {
 /// The end of [`file_gone_fentry`], for the audit.
 #[fexit]
 pub fn audit_file_gone_fexit(_ctx: FExitContext) -> u32 {
+    ended(FILE)
+}
+
+/// The twin of [`audit_file_gone_fexit`], which finds nothing to do when that ran.
+#[fexit]
+pub fn audit_file_gone_fexit_again(_ctx: FExitContext) -> u32 {
     ended(FILE)
 }
 
@@ -160,9 +213,12 @@ fn exec() -> Result<(), Miss> {
 #[inline(always)]
 fn exit() -> Result<(), Miss> {
     let now = Now::take();
-    // A task that is not under trace may have used an eventpoll that is.
-    tasks::forget(now.tid);
-    if !filter::traced(now.tgid) {
+    let traced = filter::traced(now.tgid);
+    // A task that is not under trace may have used an eventpoll that is. The mark for the twin stays with the task that is.
+    if !traced || config!(rescue) == 0 {
+        tasks::forget(now.tid);
+    }
+    if !traced {
         return Ok(());
     }
     let comm = bpf_get_current_comm().map_err(|_| Miss::ReadFailed)?;

@@ -12,6 +12,7 @@ use tracer_common::{Hook, Miss};
 
 use crate::emit::{Now, current_tid, emit, settle};
 use crate::globals::{config, offset};
+use crate::rescue::{self, Point};
 use crate::tasks::SCAN;
 use crate::{audit, filter, kread, tasks};
 
@@ -71,7 +72,13 @@ pub fn scan_proc_kretprobe(_ctx: RetProbeContext) -> u32 {
 /// 5.11 to 7.3: `void ep_done_scan(struct eventpoll *ep, struct list_head *txlist)`
 #[fentry]
 pub fn done_scan_fentry(ctx: FEntryContext) -> u32 {
-    done(ctx.arg(0), ctx.arg(1))
+    rescue::first(Point::Scan, || done(ctx.arg(0), ctx.arg(1)))
+}
+
+/// The twin of [`done_scan_fentry`].
+#[fentry]
+pub fn done_scan_fentry_again(ctx: FEntryContext) -> u32 {
+    rescue::again(Point::Scan, Hook::Scan, || done(ctx.arg(0), ctx.arg(1)))
 }
 
 /// As [`done_scan_fentry`].
@@ -86,6 +93,12 @@ pub fn done_scan_kprobe(ctx: ProbeContext) -> u32 {
 /// The end of [`done_scan_fentry`], for the audit: the lists are one again.
 #[fexit]
 pub fn audit_done_scan_fexit(_ctx: FExitContext) -> u32 {
+    over()
+}
+
+/// The twin of [`audit_done_scan_fexit`], which finds nothing to do when that ran.
+#[fexit]
+pub fn audit_done_scan_fexit_again(_ctx: FExitContext) -> u32 {
     over()
 }
 

@@ -6,15 +6,19 @@ use tracer_common::events::Accept;
 use tracer_common::{Hook, Miss};
 
 use crate::emit::{Now, emit, settle};
+use crate::rescue::{self, Point};
 use crate::{file_info, files, filter, sys_exit, tasks};
 
 /// 5.10 to 7.3: `int __sys_accept4(int fd, struct sockaddr *upeer_sockaddr, int *upeer_addrlen, int flags)`
 #[fexit]
 pub fn accept_fexit(ctx: FExitContext) -> u32 {
-    if !filter::enabled() {
-        return 0;
-    }
-    settle(Hook::Accept, body(Now::take(), ctx.arg(0), ctx.arg(4)))
+    rescue::first(Point::Accept, || settle(Hook::Accept, body(Now::take(), ctx.arg(0), ctx.arg(4))))
+}
+
+/// The twin of [`accept_fexit`].
+#[fexit]
+pub fn accept_fexit_again(ctx: FExitContext) -> u32 {
+    rescue::again(Point::Accept, Hook::Accept, || settle(Hook::Accept, body(Now::take(), ctx.arg(0), ctx.arg(4))))
 }
 
 /// Keeps the argument of [`accept_fexit`] for [`accept_sys_exit`].
@@ -29,10 +33,13 @@ pub fn accept_kprobe(ctx: ProbeContext) -> u32 {
 /// The end of `accept` or `accept4`, which may have slept for long.
 #[tracepoint]
 pub fn accept_sys_exit(ctx: TracePointContext) -> u32 {
-    if !filter::enabled() {
-        return 0;
-    }
-    settle(Hook::Accept, ended(sys_exit::result(&ctx)))
+    rescue::first(Point::Accept, || settle(Hook::Accept, ended(sys_exit::result(&ctx))))
+}
+
+/// The twin of [`accept_sys_exit`].
+#[tracepoint]
+pub fn accept_sys_exit_again(ctx: TracePointContext) -> u32 {
+    rescue::again(Point::Accept, Hook::Accept, || settle(Hook::Accept, ended(sys_exit::result(&ctx))))
 }
 
 #[inline(always)]

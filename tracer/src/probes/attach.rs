@@ -112,16 +112,25 @@ pub fn load(object: &[u8], config: Config, sizes: Sizes, btf: Option<&Btf>) -> R
     Ok(ebpf)
 }
 
-/// Attaches every hook of the plan, in its order. Nothing is reported before tracing is switched on.
-pub fn attach(ebpf: &mut Ebpf, plans: Vec<HookPlan>, btf: Option<&Btf>, full_log: bool) -> Vec<Outcome> {
-    plans.into_iter().map(|plan| attach_hook(ebpf, plan, btf, full_log)).collect()
+/// How hooks are attached.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct How {
+    /// Each program gets its twin.
+    pub twins: bool,
+    /// All of the verifier's log is told, should it refuse.
+    pub full_log: bool,
 }
 
-fn attach_hook(ebpf: &mut Ebpf, plan: HookPlan, btf: Option<&Btf>, full_log: bool) -> Outcome {
+/// Attaches every hook of the plan, in its order. Nothing is reported before tracing is switched on.
+pub fn attach(ebpf: &mut Ebpf, plans: Vec<HookPlan>, btf: Option<&Btf>, how: How) -> Vec<Outcome> {
+    plans.into_iter().map(|plan| attach_hook(ebpf, plan, btf, how)).collect()
+}
+
+fn attach_hook(ebpf: &mut Ebpf, plan: HookPlan, btf: Option<&Btf>, how: How) -> Outcome {
     let mut outcome =
         Outcome { hook: plan.hook, need: plan.need, held: None, targets: Vec::new(), refused: plan.skipped };
     for variant in plan.tries {
-        match attach_variant(ebpf, variant, btf, full_log) {
+        match attach_variant(ebpf, variant, btf, how) {
             Ok(targets) => {
                 outcome.held = Some(variant);
                 outcome.targets = targets;
@@ -139,10 +148,10 @@ fn attach_variant(
     ebpf: &mut Ebpf,
     variant: &'static Variant,
     btf: Option<&Btf>,
-    full_log: bool,
+    how: How,
 ) -> Result<Vec<&'static str>, String> {
     let mut targets = Vec::new();
-    for program in variant.programs {
+    for program in variant.programs.iter().filter(|program| how.twins || !program.twin) {
         match attach_program(ebpf, program, btf) {
             Ok(()) if targets.contains(&program.attach.target()) => {}
             Ok(()) => targets.push(program.attach.target()),
@@ -151,7 +160,7 @@ fn attach_variant(
                 for done in variant.programs {
                     ebpf.program_mut(done.name).into_iter().for_each(unload);
                 }
-                return Err(format!("{}: {}", describe(program.attach), explain(&error, full_log)));
+                return Err(format!("{}: {}", describe(program.attach), explain(&error, how.full_log)));
             }
         }
     }

@@ -69,6 +69,8 @@ pub struct Program {
     pub attach: Attach,
     /// Whether the variant stands without it, as with a system call that older kernels lack.
     pub optional: bool,
+    /// Whether it is the twin of another, which does the work that the kernel made that one skip: only where it can be preempted.
+    pub twin: bool,
 }
 
 /// One way to serve a hook: all its programs, or none.
@@ -103,11 +105,16 @@ pub struct ProbeSpec {
 }
 
 const fn program(name: &'static str, attach: Attach) -> Program {
-    Program { name, attach, optional: false }
+    Program { name, attach, optional: false, twin: false }
 }
 
 const fn optional(name: &'static str, attach: Attach) -> Program {
-    Program { name, attach, optional: true }
+    Program { name, attach, optional: true, twin: false }
+}
+
+/// Stands before its program in the case of a trampoline, which runs first what was attached last, and behind it elsewhere.
+const fn twin(name: &'static str, attach: Attach) -> Program {
+    Program { name, attach, optional: true, twin: true }
 }
 
 const fn fentry(programs: &'static [Program]) -> Variant {
@@ -129,9 +136,13 @@ pub const CATALOG: &[ProbeSpec] = &[
         need: Need::Required,
         variants: &[neutral(&[
             program("process_fork", Attach::RawTracepoint("sched_process_fork")),
+            twin("process_fork_again", Attach::RawTracepoint("sched_process_fork")),
             program("process_exec", Attach::RawTracepoint("sched_process_exec")),
+            twin("process_exec_again", Attach::RawTracepoint("sched_process_exec")),
             program("process_exit", Attach::RawTracepoint("sched_process_exit")),
+            twin("process_exit_again", Attach::RawTracepoint("sched_process_exit")),
             program("process_free", Attach::RawTracepoint("sched_process_free")),
+            twin("process_free_again", Attach::RawTracepoint("sched_process_free")),
         ])],
     },
     ProbeSpec {
@@ -141,7 +152,9 @@ pub const CATALOG: &[ProbeSpec] = &[
         ),
         variants: &[
             fentry(&[
+                twin("release_fentry_again", Attach::Fentry("ep_eventpoll_release")),
                 program("release_fentry", Attach::Fentry("ep_eventpoll_release")),
+                twin("file_gone_fentry_again", Attach::Fentry("eventpoll_release_file")),
                 program("file_gone_fentry", Attach::Fentry("eventpoll_release_file")),
             ]),
             kprobe(&[
@@ -155,6 +168,7 @@ pub const CATALOG: &[ProbeSpec] = &[
         need: Need::Required,
         variants: &[
             fentry(&[
+                twin("ctl_fexit_again", Attach::Fexit("do_epoll_ctl")),
                 program("ctl_fexit", Attach::Fexit("do_epoll_ctl")),
                 // io_uring: from 7.2 on it goes past `do_epoll_ctl`.
                 optional("ctl_file_fexit", Attach::Fexit("do_epoll_ctl_file")),
@@ -163,6 +177,7 @@ pub const CATALOG: &[ProbeSpec] = &[
             ]),
             kprobe(&[
                 program("ctl_sys_exit", Attach::Tracepoint("syscalls", "sys_exit_epoll_ctl")),
+                twin("ctl_sys_exit_again", Attach::Tracepoint("syscalls", "sys_exit_epoll_ctl")),
                 program("ctl_kprobe", Attach::Kprobe("do_epoll_ctl")),
                 // io_uring makes no system call that ends.
                 optional("ctl_kretprobe", Attach::Kretprobe("do_epoll_ctl")),
@@ -179,7 +194,10 @@ pub const CATALOG: &[ProbeSpec] = &[
             "what a registered file is (address, kind) is not seen, and an item is known only from its first callback on",
         ),
         variants: &[
-            fentry(&[program("hooked_fentry", Attach::Fentry("ep_ptable_queue_proc"))]),
+            fentry(&[
+                twin("hooked_fentry_again", Attach::Fentry("ep_ptable_queue_proc")),
+                program("hooked_fentry", Attach::Fentry("ep_ptable_queue_proc")),
+            ]),
             kprobe(&[program("hooked_kprobe", Attach::Kprobe("ep_ptable_queue_proc"))]),
         ],
     },
@@ -215,7 +233,10 @@ pub const CATALOG: &[ProbeSpec] = &[
         ),
         variants: &[
             // Where the lists can be read comes first: they say what was put back and what was not reached.
-            fentry(&[program("done_scan_fentry", Attach::Fentry("ep_done_scan"))]),
+            fentry(&[
+                twin("done_scan_fentry_again", Attach::Fentry("ep_done_scan")),
+                program("done_scan_fentry", Attach::Fentry("ep_done_scan")),
+            ]),
             fentry(&[
                 program("send_events_proc_fexit", Attach::Fexit("ep_send_events_proc")),
                 program("read_events_proc_fexit", Attach::Fexit("ep_read_events_proc")),
@@ -240,18 +261,25 @@ pub const CATALOG: &[ProbeSpec] = &[
                 for_running: true,
                 // A trampoline does not see the end of a call that began before it; the tracepoints do.
                 programs: &[
+                    twin("wait_fexit_seen_again", Attach::Fexit("do_epoll_wait")),
                     program("wait_fexit_seen", Attach::Fexit("do_epoll_wait")),
                     optional("wait_sys_exit_unseen", Attach::Tracepoint("syscalls", "sys_exit_epoll_wait")),
                     optional("wait_sys_exit_unseen", Attach::Tracepoint("syscalls", "sys_exit_epoll_pwait")),
                     optional("wait_sys_exit_unseen", Attach::Tracepoint("syscalls", "sys_exit_epoll_pwait2")),
                 ],
             },
-            fentry(&[program("wait_fexit", Attach::Fexit("do_epoll_wait"))]),
+            fentry(&[
+                twin("wait_fexit_again", Attach::Fexit("do_epoll_wait")),
+                program("wait_fexit", Attach::Fexit("do_epoll_wait")),
+            ]),
             kprobe(&[
                 // arm64 has no epoll_wait, kernels before 5.11 no epoll_pwait2.
                 optional("wait_sys_exit", Attach::Tracepoint("syscalls", "sys_exit_epoll_wait")),
+                twin("wait_sys_exit_again", Attach::Tracepoint("syscalls", "sys_exit_epoll_wait")),
                 program("wait_sys_exit", Attach::Tracepoint("syscalls", "sys_exit_epoll_pwait")),
+                twin("wait_sys_exit_again", Attach::Tracepoint("syscalls", "sys_exit_epoll_pwait")),
                 optional("wait_sys_exit", Attach::Tracepoint("syscalls", "sys_exit_epoll_pwait2")),
+                twin("wait_sys_exit_again", Attach::Tracepoint("syscalls", "sys_exit_epoll_pwait2")),
             ]),
         ],
     },
@@ -259,7 +287,10 @@ pub const CATALOG: &[ProbeSpec] = &[
         hook: Hook::WaitEnter,
         need: Need::Required,
         variants: &[
-            fentry(&[program("wait_fentry", Attach::Fentry("do_epoll_wait"))]),
+            fentry(&[
+                twin("wait_fentry_again", Attach::Fentry("do_epoll_wait")),
+                program("wait_fentry", Attach::Fentry("do_epoll_wait")),
+            ]),
             kprobe(&[program("wait_kprobe", Attach::Kprobe("do_epoll_wait"))]),
         ],
     },
@@ -267,10 +298,15 @@ pub const CATALOG: &[ProbeSpec] = &[
         hook: Hook::Accept,
         need: Need::Optional("accepted connections are not seen: whether a wake-up was of use cannot be said"),
         variants: &[
-            fentry(&[program("accept_fexit", Attach::Fexit("__sys_accept4"))]),
+            fentry(&[
+                twin("accept_fexit_again", Attach::Fexit("__sys_accept4")),
+                program("accept_fexit", Attach::Fexit("__sys_accept4")),
+            ]),
             kprobe(&[
                 program("accept_sys_exit", Attach::Tracepoint("syscalls", "sys_exit_accept")),
+                twin("accept_sys_exit_again", Attach::Tracepoint("syscalls", "sys_exit_accept")),
                 program("accept_sys_exit", Attach::Tracepoint("syscalls", "sys_exit_accept4")),
+                twin("accept_sys_exit_again", Attach::Tracepoint("syscalls", "sys_exit_accept4")),
                 program("accept_kprobe", Attach::Kprobe("__sys_accept4")),
             ]),
         ],
@@ -287,17 +323,25 @@ pub const CATALOG: &[ProbeSpec] = &[
         need: Need::Optional("the model cannot be compared with the kernel's own lists"),
         variants: &[
             fentry(&[
+                twin("audit_done_scan_fexit_again", Attach::Fexit("ep_done_scan")),
                 program("audit_done_scan_fexit", Attach::Fexit("ep_done_scan")),
+                twin("audit_ctl_fentry_again", Attach::Fentry("do_epoll_ctl")),
                 program("audit_ctl_fentry", Attach::Fentry("do_epoll_ctl")),
+                twin("audit_release_fexit_again", Attach::Fexit("ep_eventpoll_release")),
                 program("audit_release_fexit", Attach::Fexit("ep_eventpoll_release")),
+                twin("audit_file_gone_fexit_again", Attach::Fexit("eventpoll_release_file")),
                 program("audit_file_gone_fexit", Attach::Fexit("eventpoll_release_file")),
+                twin("audit_ctl_file_fentry_again", Attach::Fentry("do_epoll_ctl_file")),
                 optional("audit_ctl_file_fentry", Attach::Fentry("do_epoll_ctl_file")),
             ]),
             fentry(&[
                 // 5.10: this one has no BTF.
                 program("audit_scan_kretprobe", Attach::Kretprobe("ep_scan_ready_list.constprop.0")),
+                twin("audit_ctl_fentry_again", Attach::Fentry("do_epoll_ctl")),
                 program("audit_ctl_fentry", Attach::Fentry("do_epoll_ctl")),
+                twin("audit_release_fexit_again", Attach::Fexit("ep_eventpoll_release")),
                 program("audit_release_fexit", Attach::Fexit("ep_eventpoll_release")),
+                twin("audit_file_gone_fexit_again", Attach::Fexit("eventpoll_release_file")),
                 program("audit_file_gone_fexit", Attach::Fexit("eventpoll_release_file")),
             ]),
             kprobe(&[

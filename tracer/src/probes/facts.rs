@@ -7,6 +7,7 @@ use tracer_common::{Config, Layout, OFFSET_UNKNOWN};
 use super::catalog::{Attach, CATALOG};
 use super::plan::Names;
 use crate::kernel::btf::{Btf, VMLINUX};
+use crate::kernel::capabilities::System;
 use crate::kernel::files;
 use crate::kernel::layout::{MissingField, resolve};
 use crate::kernel::symbols::Symbols;
@@ -30,6 +31,8 @@ pub struct Facts {
     pub timeout_is_ms: bool,
     /// The second argument of `ep_done_scan` (5.10: of `ep_send_events_proc`) is a plain list.
     pub scan_list_is_head: bool,
+    /// A task can be preempted anywhere in the kernel, also in the middle of a program.
+    pub preemptible: bool,
     /// Where `missed` lies in the kernel's `struct bpf_link_info`, if it counts skipped kprobes.
     pub missed_offset: Option<usize>,
 }
@@ -69,6 +72,7 @@ impl Facts {
             scan_list_is_head: ["ep_done_scan", "ep_send_events_proc"]
                 .iter()
                 .any(|name| parameter(name, 1).is_some_and(|list| list.contains("struct list_head"))),
+            preemptible: System::read().preemptible.unwrap_or(true),
             missed_offset: btf
                 .field_offset("bpf_link_info", "perf_event.kprobe.missed")
                 .ok()
@@ -90,6 +94,7 @@ impl Facts {
             user_event_bytes: if cfg!(target_arch = "x86_64") { 12 } else { 16 },
             timeout_is_ms: u32::from(self.timeout_is_ms),
             scan_list_is_head: u32::from(self.scan_list_is_head),
+            rescue: u32::from(self.preemptible),
             ..Config::EMPTY
         }
     }

@@ -38,7 +38,9 @@ impl Misses {
         let mut hooks = BTreeMap::new();
         for outcome in outcomes {
             let programs = outcome.held.map(|variant| variant.programs).unwrap_or_default();
-            let names: BTreeSet<&str> = programs.iter().map(|program| program.name).collect();
+            // A twin that is skipped is no loss by itself.
+            let own = programs.iter().filter(|program| !program.twin);
+            let names: BTreeSet<&str> = own.map(|program| program.name).collect();
             for name in names {
                 let Some(loaded) = ebpf.program(name) else { continue };
                 let (Ok(fd), Ok(info)) = (loaded.fd(), loaded.info()) else { continue };
@@ -72,12 +74,19 @@ impl Misses {
     }
 
     /// What was missed since the last call, by hook and reason.
-    pub fn take(&mut self) -> Vec<(Hook, LossReason, u64)> {
+    ///
+    /// `rescued` is how often a twin did a skipped program's work, by hook, read before this.
+    pub fn take(&mut self, rescued: &BTreeMap<Hook, u64>) -> Vec<(Hook, LossReason, u64)> {
         let mut sums: BTreeMap<(Hook, LossReason), u64> = BTreeMap::new();
         for (hook, reason, fd, offset) in &self.counters {
             let count = info(fd.as_raw_fd()).ok().and_then(|info| number(&info, *offset)).unwrap_or(0);
             let sum = sums.entry((*hook, *reason)).or_default();
             *sum = sum.saturating_add(count);
+        }
+        for (hook, count) in rescued {
+            if let Some(sum) = sums.get_mut(&(*hook, LossReason::Recursion)) {
+                *sum = sum.saturating_sub(*count);
+            }
         }
         let mut news = Vec::new();
         for (key, sum) in sums {

@@ -5,7 +5,7 @@ use aya::sys::is_map_supported;
 use aya::{Btf, Endianness};
 
 use super::OBJECT;
-use super::attach::{Outcome, Sizes, attach, load};
+use super::attach::{How, Outcome, Sizes, attach, load};
 use super::facts::Facts;
 use super::plan::{Preference, Purpose, plan};
 
@@ -32,7 +32,7 @@ pub fn survey(facts: &Facts, preference: Preference, sizes: Sizes, full_log: boo
                 &mut ebpf,
                 plan(&facts.names, preference, Purpose { running: true, audit: true }),
                 Some(&btf),
-                full_log,
+                How { twins: false, full_log },
             );
             Ok(())
         });

@@ -52,6 +52,9 @@ pub struct System {
     pub bpf_jit: Fact<bool>,
     /// Whether spinlocks can be preempted (`PREEMPT_RT`): then more than one callback can be under way on a CPU.
     pub realtime: Fact<bool>,
+    /// Whether a task can be preempted anywhere in the kernel, also in the middle of a BPF program: `full` and `lazy`, as against
+    /// `none` and `voluntary` (`sched_dynamic_show`, kernel/sched/debug.c).
+    pub preemptible: Fact<bool>,
     /// 2: kallsyms shows addresses to nobody; 1: to those with `CAP_SYSLOG`; 0: to them, and to all where `perf_event_paranoid` is at
     /// most 1 (`kallsyms_show_value()`).
     pub kptr_restrict: Fact<i64>,
@@ -87,6 +90,7 @@ impl System {
             ftrace_enabled: parsed("/proc/sys/kernel/ftrace_enabled", parse::switch),
             bpf_jit: parsed("/proc/sys/net/core/bpf_jit_enable", parse::integer).map(|value| value != 0),
             realtime: realtime(&version),
+            preemptible: preemptible(&version),
             kptr_restrict: parsed("/proc/sys/kernel/kptr_restrict", parse::integer),
             perf_event_paranoid: parsed("/proc/sys/kernel/perf_event_paranoid", parse::integer),
             unprivileged_bpf_disabled: parsed("/proc/sys/kernel/unprivileged_bpf_disabled", parse::integer),
@@ -167,6 +171,12 @@ fn realtime(version: &Fact<String>) -> Fact<bool> {
         Ok(true) => parsed(path, parse::switch),
         _ => version.as_ref().map(|version| parse::version_is_realtime(version)).map_err(Clone::clone),
     }
+}
+
+/// A kernel that can choose shows its choice in debugfs only; where that is not mounted, it is taken to have chosen so.
+fn preemptible(version: &Fact<String>) -> Fact<bool> {
+    let shown = parsed("/sys/kernel/debug/sched/preempt", parse::preemptible);
+    shown.or_else(|_| version.as_ref().map(|version| version.contains("PREEMPT")).map_err(Clone::clone))
 }
 
 fn tracefs() -> Fact<Option<PathBuf>> {

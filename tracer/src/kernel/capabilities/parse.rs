@@ -66,6 +66,12 @@ pub(super) fn version_is_realtime(version: &str) -> bool {
     version.split_whitespace().any(|word| word == "PREEMPT_RT")
 }
 
+/// `none (voluntary) full`: what is in use stands in brackets.
+pub(super) fn preemptible(text: &str) -> Option<bool> {
+    let mode = text.split_whitespace().find_map(|word| word.strip_prefix('(')?.strip_suffix(')'))?;
+    Some(matches!(mode, "full" | "lazy"))
+}
+
 /// The line `Max locked memory` of `/proc/self/limits`.
 pub(super) fn memlock(limits: &str) -> Option<MemoryLimit> {
     let line = limits.lines().find_map(|line| line.strip_prefix("Max locked memory"))?;
@@ -114,7 +120,7 @@ mod tests {
 
     use super::super::types::{Capability, CpuList, Lockdown, MemoryLimit, Privileges};
     use super::{
-        config_option, cpu_list, integer, lockdown, memlock, mount_of, namespace, privileges, switch,
+        config_option, cpu_list, integer, lockdown, memlock, mount_of, namespace, preemptible, privileges, switch,
         version_is_realtime,
     };
 
@@ -162,6 +168,9 @@ mod tests {
         assert!(!config_option(config, "CONFIG_KPROBE"));
         assert_eq!((switch("1\n"), switch("0\n"), switch("2\n")), (Some(true), Some(false), None));
         assert_eq!((integer("-1\n"), integer("")), (Some(-1), None));
+        assert_eq!(preemptible("none (voluntary) full \n"), Some(false));
+        assert_eq!(preemptible("full (lazy)\n"), Some(true));
+        assert_eq!(preemptible("full lazy\n"), None);
         assert!(version_is_realtime("#1 SMP PREEMPT_RT Debian 6.1.192-1"));
         assert!(!version_is_realtime("#1 SMP PREEMPT_DYNAMIC Debian 6.1.192-1"));
         assert_eq!(namespace("pid:[4026531836]"), Some(0xefff_fffc));

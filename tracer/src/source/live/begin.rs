@@ -1,5 +1,6 @@
 //! From the options to probes that are attached, and not yet switched on.
 
+use std::collections::BTreeMap;
 use std::io::Read;
 
 use anyhow::{Context, Result, bail};
@@ -18,7 +19,7 @@ use crate::kernel::capabilities::System;
 use crate::kernel::files::kind_of;
 use crate::kernel::process;
 use crate::probes::OBJECT;
-use crate::probes::attach::{LoadError, Outcome, attach, load};
+use crate::probes::attach::{How, LoadError, Outcome, attach, load};
 use crate::probes::catalog::{Backend, Need};
 use crate::probes::facts::Facts;
 use crate::probes::misses::Misses;
@@ -63,7 +64,7 @@ pub(super) fn begin(options: &Options) -> Result<Begun> {
         &mut ebpf,
         plan(&facts.names, options.preference, Purpose { running: options.running, audit: options.audit }),
         Some(&btf),
-        options.detail >= Detail::VerifierLog,
+        How { twins: facts.preemptible, full_log: options.detail >= Detail::VerifierLog },
     );
     demand(&outcomes)?;
     if options.audit {
@@ -77,7 +78,7 @@ pub(super) fn begin(options: &Options) -> Result<Begun> {
     }
     let mut misses = Misses::open(&ebpf, &outcomes, facts.missed_offset);
     // What was skipped while hook after hook was attached is no loss.
-    drop(misses.take());
+    drop(misses.take(&BTreeMap::new()));
     let info = describe(options, &facts, &outcomes, &misses);
     Ok(Begun { ebpf, info, misses })
 }

@@ -8,6 +8,7 @@ mod log;
 mod losses;
 mod options;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -117,7 +118,7 @@ impl Live {
         self.state = State::Stopped;
         self.set_enabled(false)?;
         let stopped = monotonic_ns();
-        let missed = self.misses.take();
+        let missed = self.misses.take(&self.rescued()?);
         self.ebpf.programs_mut().for_each(|(_, program)| unload(program));
         // A probe that was interrupted in the middle of a record hides those behind it until it goes on.
         while self.drain() > 0 {
@@ -189,6 +190,18 @@ impl Live {
         }
     }
 
+    /// How often twins did the work of programs that the kernel skipped.
+    fn rescued(&self) -> Result<BTreeMap<Hook, u64>> {
+        let counters: PerCpuArray<_, u64> =
+            PerCpuArray::try_from(self.ebpf.map("RESCUED").context("the object has no map RESCUED")?)?;
+        let mut rescued = BTreeMap::new();
+        for hook in Hook::ALL {
+            let by_cpu = counters.get(&(hook as u32), 0).context("cannot read what was rescued")?;
+            rescued.insert(hook, by_cpu.iter().sum());
+        }
+        Ok(rescued)
+    }
+
     fn read_losses(&mut self, now: u64) -> Result<()> {
         let counters: PerCpuArray<_, u64> =
             PerCpuArray::try_from(self.ebpf.map("LOSSES").context("the object has no map LOSSES")?)?;
@@ -217,7 +230,7 @@ impl EventSource for Live {
             self.report_late(before);
             if before >= self.next_losses_ns {
                 self.next_losses_ns = before.saturating_add(LOSSES_EVERY_NS);
-                let missed = self.misses.take();
+                let missed = self.misses.take(&self.rescued()?);
                 self.report_misses(before, missed);
                 self.read_losses(before)?;
             }
