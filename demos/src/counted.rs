@@ -2,7 +2,7 @@
 //!
 //! In: the arguments of the call. Out: its result, and one more in [`Counts`].
 
-use std::os::fd::{AsFd, AsRawFd as _, FromRawFd as _, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
 
 use anyhow::{Context as _, Result};
 use nix::errno::Errno;
@@ -37,12 +37,47 @@ impl Counted {
         epoll.delete(fd).context("epoll_ctl(EPOLL_CTL_DEL)")
     }
 
+    /// `epoll_ctl` on whatever the numbers stand for by now; `event` is mask and data.
+    pub(crate) fn ctl_raw(&mut self, epoll: RawFd, op: i32, fd: RawFd, event: Option<(u32, u64)>) {
+        *match op {
+            libc::EPOLL_CTL_ADD => &mut self.counts.ctl_add,
+            libc::EPOLL_CTL_MOD => &mut self.counts.ctl_mod,
+            _ => &mut self.counts.ctl_del,
+        } += 1;
+        let (events, u64) = event.unwrap_or_default();
+        let mut event = libc::epoll_event { events, u64 };
+        // SAFETY: a valid event; the numbers may be of any file, or of none.
+        if unsafe { libc::epoll_ctl(epoll, op, fd, &raw mut event) } < 0 {
+            self.counts.ctl_failed += 1;
+        }
+    }
+
+    /// `epoll_wait` on whatever the number stands for by now.
+    pub(crate) fn wait_raw(&mut self, epoll: RawFd, room: &mut [libc::epoll_event], timeout_ms: i32) {
+        let length = i32::try_from(room.len()).unwrap_or(i32::MAX);
+        // SAFETY: room for as many events as are asked for.
+        let ret = unsafe { libc::epoll_wait(epoll, room.as_mut_ptr(), length, timeout_ms) };
+        self.counts.waits += 1;
+        match u64::try_from(ret) {
+            Ok(0) => self.counts.timeouts += 1,
+            Ok(events) => {
+                self.counts.waits_returned += 1;
+                self.counts.events += events;
+            }
+            Err(_) if Errno::last() == Errno::EINTR => self.counts.interrupted += 1,
+            Err(_) => self.counts.wait_errors += 1,
+        }
+    }
+
     /// Waits without a timeout; an interrupted wait returns no events.
     pub(crate) fn wait<'a>(&mut self, epoll: &Epoll, room: &'a mut [EpollEvent]) -> Result<&'a [EpollEvent]> {
         let waited = epoll.wait(room, EpollTimeout::NONE);
         self.counts.waits += 1;
         let events = match waited {
-            Err(Errno::EINTR) => 0,
+            Err(Errno::EINTR) => {
+                self.counts.interrupted += 1;
+                0
+            }
             other => other.context("epoll_wait")?,
         };
         if events > 0 {

@@ -4,6 +4,7 @@
 //! `epoll_wait` and `accept` call the demo's processes made, counted by the very code that made it. A tracer that
 //! watches the demo must arrive at the same numbers.
 
+mod churn;
 mod counted;
 mod cycle;
 mod herd;
@@ -32,6 +33,7 @@ enum Demo {
     #[command(hide = true)]
     HerdClient(herd::client::Options),
     Cycle(cycle::Options),
+    Churn(churn::Options),
 }
 
 fn main() -> ExitCode {
@@ -49,6 +51,7 @@ fn run(cli: &Cli) -> Result<()> {
         Demo::Herd(options) => herd::run(options)?,
         Demo::HerdClient(options) => herd::client::run(options)?,
         Demo::Cycle(options) => cycle::run(options)?,
+        Demo::Churn(options) => churn::run(options)?,
     };
     match io::stdout().write_all(text.as_bytes()) {
         // The reader has seen enough: that is its right.

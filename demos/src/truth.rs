@@ -13,11 +13,19 @@ pub(crate) struct Counts {
     pub(crate) ctl_add: u64,
     pub(crate) ctl_mod: u64,
     pub(crate) ctl_del: u64,
+    /// Those of the three above that failed.
+    pub(crate) ctl_failed: u64,
     /// `epoll_wait` calls that came back, whatever they returned.
     pub(crate) waits: u64,
     /// Those of `waits` that returned at least one event.
     pub(crate) waits_returned: u64,
     pub(crate) events: u64,
+    /// Those of `waits` that ended without events when their time was over.
+    pub(crate) timeouts: u64,
+    /// Those of `waits` that a signal ended.
+    pub(crate) interrupted: u64,
+    /// Those of `waits` that failed otherwise.
+    pub(crate) wait_errors: u64,
     /// `accept4` calls that returned a connection.
     pub(crate) accepts: u64,
     /// `accept4` calls that found no connection.
@@ -69,6 +77,10 @@ impl Counts {
         self.ctl_add += other.ctl_add;
         self.ctl_mod += other.ctl_mod;
         self.ctl_del += other.ctl_del;
+        self.ctl_failed += other.ctl_failed;
+        self.timeouts += other.timeouts;
+        self.interrupted += other.interrupted;
+        self.wait_errors += other.wait_errors;
         self.waits += other.waits;
         self.waits_returned += other.waits_returned;
         self.events += other.events;
