@@ -34,6 +34,14 @@ pub(crate) enum Point {
     Fork = 1 << 8,
     Exec = 1 << 9,
     Exit = 1 << 10,
+    CtlFile = 1 << 12,
+    IoCtlBegins = 1 << 13,
+    IoCtlEnds = 1 << 14,
+    AuditCtl = 1 << 15,
+    AuditCtlFile = 1 << 16,
+    AuditScan = 1 << 17,
+    AuditRelease = 1 << 18,
+    AuditFileGone = 1 << 19,
 }
 
 /// The program: does the work, and leaves its mark where there is a twin.

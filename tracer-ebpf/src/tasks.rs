@@ -3,6 +3,7 @@
 use tracer_common::Miss;
 
 use crate::maps::TASKS;
+use crate::probes::ctl::Given;
 
 /// The task is inside an `epoll_wait`.
 pub(crate) const IN_WAIT: u32 = 1;
@@ -29,8 +30,8 @@ pub(crate) struct TaskState {
     pub(crate) accept_fd: i32,
     /// The eventpoll's file and the `struct epoll_key *` of a `do_epoll_ctl_file`.
     pub(crate) ctl_files: [u64; 2],
-    /// The `struct epoll_event *` of an `epoll_ctl`.
-    pub(crate) ctl_event: u64,
+    /// The `epoll_event` of an `epoll_ctl`.
+    pub(crate) ctl_event: Given,
     /// The listening file that was described last.
     pub(crate) described: u64,
     /// For the audit: the eventpoll whose lists an `epoll_ctl`, and the end of a scan, of this task may be changing; 0 if none.
@@ -58,7 +59,7 @@ const EMPTY: TaskState = TaskState {
     ctl: [-1, 0, -1],
     accept_fd: -1,
     ctl_files: [0; 2],
-    ctl_event: 0,
+    ctl_event: Given::NONE,
     described: 0,
     changing: [0; 2],
     ending: [0; 2],

@@ -19,7 +19,7 @@ const DEL: i32 = 2;
 #[fexit]
 pub fn ctl_fexit(ctx: FExitContext) -> u32 {
     rescue::first(Point::Ctl, || {
-        let call = Call { epfd: ctx.arg(0), op: ctx.arg(1), fd: ctx.arg(2), event: ctx.arg(3) };
+        let call = Call { epfd: ctx.arg(0), op: ctx.arg(1), fd: ctx.arg(2), event: Given::at(ctx.arg(1), ctx.arg(3)) };
         settle(Hook::Ctl, body(Now::take(), call, ctx.arg(5)))
     })
 }
@@ -28,7 +28,7 @@ pub fn ctl_fexit(ctx: FExitContext) -> u32 {
 #[fexit]
 pub fn ctl_fexit_again(ctx: FExitContext) -> u32 {
     rescue::again(Point::Ctl, Hook::Ctl, || {
-        let call = Call { epfd: ctx.arg(0), op: ctx.arg(1), fd: ctx.arg(2), event: ctx.arg(3) };
+        let call = Call { epfd: ctx.arg(0), op: ctx.arg(1), fd: ctx.arg(2), event: Given::at(ctx.arg(1), ctx.arg(3)) };
         settle(Hook::Ctl, body(Now::take(), call, ctx.arg(5)))
     })
 }
@@ -40,7 +40,10 @@ pub fn ctl_kprobe(ctx: ProbeContext) -> u32 {
         return 0;
     }
     match (ctx.arg(0), ctx.arg(1), ctx.arg(2), ctx.arg(3)) {
-        (Some(epfd), Some(op), Some(fd), Some(event)) => settle(Hook::Ctl, keep(Call { epfd, op, fd, event })),
+        (Some(epfd), Some(op), Some(fd), Some(event)) => {
+            let event = Given::at(op, event);
+            settle(Hook::Ctl, keep(Call { epfd, op, fd, event }))
+        }
         _ => 0,
     }
 }
@@ -70,10 +73,23 @@ pub fn ctl_kretprobe(ctx: RetProbeContext) -> u32 {
 /// only for a call that io_uring makes: others come from `do_epoll_ctl`.
 #[fexit]
 pub fn ctl_file_fexit(ctx: FExitContext) -> u32 {
-    if !filter::enabled() || !tasks::has(current_tid(), IN_IO_CTL) {
-        return 0;
-    }
-    settle(Hook::Ctl, of_files(ctx.arg(0), ctx.arg(1), ctx.arg(2), ctx.arg(3), ctx.arg(5)))
+    rescue::first(Point::CtlFile, || {
+        if !tasks::has(current_tid(), IN_IO_CTL) {
+            return 0;
+        }
+        settle(Hook::Ctl, of_files(ctx.arg(0), ctx.arg(1), ctx.arg(2), Given::at(ctx.arg(1), ctx.arg(3)), ctx.arg(5)))
+    })
+}
+
+/// The twin of [`ctl_file_fexit`].
+#[fexit]
+pub fn ctl_file_fexit_again(ctx: FExitContext) -> u32 {
+    rescue::again(Point::CtlFile, Hook::Ctl, || {
+        if !tasks::has(current_tid(), IN_IO_CTL) {
+            return 0;
+        }
+        settle(Hook::Ctl, of_files(ctx.arg(0), ctx.arg(1), ctx.arg(2), Given::at(ctx.arg(1), ctx.arg(3)), ctx.arg(5)))
+    })
 }
 
 /// Keeps the arguments of [`ctl_file_fexit`] for [`ctl_file_kretprobe`].
@@ -83,7 +99,9 @@ pub fn ctl_file_kprobe(ctx: ProbeContext) -> u32 {
         return 0;
     }
     match (ctx.arg(0), ctx.arg(1), ctx.arg(2), ctx.arg(3)) {
-        (Some(file), Some(op), Some(key), Some(event)) => settle(Hook::Ctl, keep_files(file, op, key, event)),
+        (Some(file), Some(op), Some(key), Some(event)) => {
+            settle(Hook::Ctl, keep_files(file, op, key, Given::at(op, event)))
+        }
         _ => 0,
     }
 }
@@ -100,7 +118,13 @@ pub fn ctl_file_kretprobe(ctx: RetProbeContext) -> u32 {
 /// 5.10 to 7.3: `int io_epoll_ctl(struct io_kiocb *req, unsigned int issue_flags)`; 5.10: `bool force_nonblock` and a third argument.
 #[fentry]
 pub fn io_ctl_fentry(_ctx: FEntryContext) -> u32 {
-    io_begins()
+    rescue::first(Point::IoCtlBegins, || io_begins())
+}
+
+/// The twin of [`io_ctl_fentry`].
+#[fentry]
+pub fn io_ctl_fentry_again(_ctx: FEntryContext) -> u32 {
+    rescue::again(Point::IoCtlBegins, Hook::Ctl, || io_begins())
 }
 
 /// As [`io_ctl_fentry`].
@@ -112,7 +136,13 @@ pub fn io_ctl_kprobe(_ctx: ProbeContext) -> u32 {
 /// The end of [`io_ctl_fentry`].
 #[fexit]
 pub fn io_ctl_fexit(_ctx: FExitContext) -> u32 {
-    io_ends()
+    rescue::first(Point::IoCtlEnds, || io_ends())
+}
+
+/// The twin of [`io_ctl_fexit`].
+#[fexit]
+pub fn io_ctl_fexit_again(_ctx: FExitContext) -> u32 {
+    rescue::again(Point::IoCtlEnds, Hook::Ctl, || io_ends())
 }
 
 /// As [`io_ctl_fexit`].
@@ -124,19 +154,13 @@ pub fn io_ctl_kretprobe(_ctx: RetProbeContext) -> u32 {
 /// For the audit, the entry of [`ctl_fexit`].
 #[fentry]
 pub fn audit_ctl_fentry(ctx: FEntryContext) -> u32 {
-    if !filter::enabled() {
-        return 0;
-    }
-    settle(Hook::Audit, changes(files::of_current(ctx.arg(0))))
+    rescue::first(Point::AuditCtl, || settle(Hook::Audit, changes(files::of_current(ctx.arg(0)))))
 }
 
-/// The twin of [`audit_ctl_fentry`], which finds nothing to do when that ran.
+/// The twin of [`audit_ctl_fentry`].
 #[fentry]
 pub fn audit_ctl_fentry_again(ctx: FEntryContext) -> u32 {
-    if !filter::enabled() {
-        return 0;
-    }
-    settle(Hook::Audit, changes(files::of_current(ctx.arg(0))))
+    rescue::again(Point::AuditCtl, Hook::Audit, || settle(Hook::Audit, changes(files::of_current(ctx.arg(0)))))
 }
 
 /// As [`audit_ctl_fentry`].
@@ -151,19 +175,23 @@ pub fn audit_ctl_kprobe(ctx: ProbeContext) -> u32 {
 /// For the audit, the entry of [`ctl_file_fexit`].
 #[fentry]
 pub fn audit_ctl_file_fentry(ctx: FEntryContext) -> u32 {
-    if !filter::enabled() || !tasks::has(current_tid(), IN_IO_CTL) {
-        return 0;
-    }
-    settle(Hook::Audit, changes(Ok(ctx.arg(0))))
+    rescue::first(Point::AuditCtlFile, || {
+        if !tasks::has(current_tid(), IN_IO_CTL) {
+            return 0;
+        }
+        settle(Hook::Audit, changes(Ok(ctx.arg(0))))
+    })
 }
 
-/// The twin of [`audit_ctl_file_fentry`], which finds nothing to do when that ran.
+/// The twin of [`audit_ctl_file_fentry`].
 #[fentry]
 pub fn audit_ctl_file_fentry_again(ctx: FEntryContext) -> u32 {
-    if !filter::enabled() || !tasks::has(current_tid(), IN_IO_CTL) {
-        return 0;
-    }
-    settle(Hook::Audit, changes(Ok(ctx.arg(0))))
+    rescue::again(Point::AuditCtlFile, Hook::Audit, || {
+        if !tasks::has(current_tid(), IN_IO_CTL) {
+            return 0;
+        }
+        settle(Hook::Audit, changes(Ok(ctx.arg(0))))
+    })
 }
 
 /// As [`audit_ctl_file_fentry`].
@@ -196,12 +224,40 @@ pub fn hooked_kprobe(ctx: ProbeContext) -> u32 {
     }
 }
 
-/// The arguments of an `epoll_ctl`; `event` is an address in kernel memory.
+/// The `epoll_event` of an `epoll_ctl`, read while the call runs: it lies on the kernel's stack.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub(crate) struct Given {
+    /// [`ctl_flags::HAS_EVENT`], or 0.
+    known: u32,
+    events: u32,
+    data: u64,
+}
+
+impl Given {
+    pub(crate) const NONE: Self = Self { known: 0, events: 0, data: 0 };
+
+    #[inline(always)]
+    fn at(op: i32, address: u64) -> Self {
+        if op == DEL || address == 0 {
+            return Self::NONE;
+        }
+        match kread::kernel::<[u32; 4]>(address) {
+            Ok([events, low, high, _]) if config!(user_event_bytes) == 12 => {
+                Self { known: ctl_flags::HAS_EVENT, events, data: join(low, high) }
+            }
+            Ok([events, _, low, high]) => Self { known: ctl_flags::HAS_EVENT, events, data: join(low, high) },
+            Err(_) => Self::NONE,
+        }
+    }
+}
+
+/// The arguments of an `epoll_ctl`.
 struct Call {
     epfd: i32,
     op: i32,
     fd: i32,
-    event: u64,
+    event: Given,
 }
 
 /// What was added, changed or removed where.
@@ -279,29 +335,24 @@ fn tell(now: Now, call: &Call, target: &Target, ret: i32) -> Result<(), Miss> {
     let &Target { ep, file } = target;
     filter::adopt(ep, true)?;
     // After the time was taken: the item may have come to the ready list since, but not before.
-    let (epi, state) =
-        if ret == 0 && call.op != DEL && ep != 0 && file != 0 { state(ep, file, call.fd)? } else { (0, 0) };
-    let event = if call.op == DEL || call.event == 0 { None } else { kread::kernel::<[u32; 4]>(call.event).ok() };
-    let (has_event, events, data) = match event {
-        Some([events, low, high, _]) if config!(user_event_bytes) == 12 => {
-            (ctl_flags::HAS_EVENT, events, join(low, high))
-        }
-        Some([events, _, low, high]) => (ctl_flags::HAS_EVENT, events, join(low, high)),
-        None => (0, 0, 0),
+    let (epi, state) = if ret == 0 && call.op != DEL && ep != 0 && file != 0 {
+        state(ep, file, call.fd).unwrap_or((0, 0))
+    } else {
+        (0, 0)
     };
     emit::<Ctl>(now, |record| {
         // SAFETY: `emit` gives a slot for one record.
         let record = unsafe { &mut *record };
         record.ep = ep;
         record.file = file;
-        record.data = data;
+        record.data = call.event.data;
         record.epi = epi;
         record.epfd = call.epfd;
         record.op = call.op;
         record.fd = call.fd;
-        record.events = events;
+        record.events = call.event.events;
         record.ret = ret;
-        record.flags = has_event | state;
+        record.flags = call.event.known | state;
     })
 }
 
@@ -375,7 +426,7 @@ fn io_ends() -> u32 {
 
 /// `struct epoll_key` (7.2 on): the file and the descriptor of an item.
 #[inline(always)]
-fn of_files(file: u64, op: i32, key: u64, event: u64, ret: i32) -> Result<(), Miss> {
+fn of_files(file: u64, op: i32, key: u64, event: Given, ret: i32) -> Result<(), Miss> {
     let now = Now::take();
     let result = told_by_files(now, file, op, key, event, ret);
     audit_end(now);
@@ -383,7 +434,7 @@ fn of_files(file: u64, op: i32, key: u64, event: u64, ret: i32) -> Result<(), Mi
 }
 
 #[inline(always)]
-fn told_by_files(now: Now, file: u64, op: i32, key: u64, event: u64, ret: i32) -> Result<(), Miss> {
+fn told_by_files(now: Now, file: u64, op: i32, key: u64, event: Given, ret: i32) -> Result<(), Miss> {
     let (ep, _) = files::eventpoll(file)?;
     if !concerns(now, ep) {
         return Ok(());
@@ -394,7 +445,7 @@ fn told_by_files(now: Now, file: u64, op: i32, key: u64, event: u64, ret: i32) -
 }
 
 #[inline(always)]
-fn keep_files(file: u64, op: i32, key: u64, event: u64) -> Result<(), Miss> {
+fn keep_files(file: u64, op: i32, key: u64, event: Given) -> Result<(), Miss> {
     let state = tasks::get_or_make(current_tid())?;
     // SAFETY: as in `keep`.
     unsafe {

@@ -61,7 +61,7 @@ pub fn process_free(ctx: RawTracePointContext) -> i32 {
     settle(Hook::Lifecycle, free(ctx.arg(0))) as i32
 }
 
-/// The twin of [`process_free`], which finds nothing to do when that ran.
+/// The twin of [`process_free`], which finds nothing to do when that ran. It runs in whatever task comes along: no marks.
 #[raw_tracepoint]
 pub fn process_free_again(ctx: RawTracePointContext) -> i32 {
     settle(Hook::Lifecycle, free(ctx.arg(0))) as i32
@@ -110,13 +110,13 @@ pub fn file_gone_kprobe(ctx: ProbeContext) -> u32 {
 /// The end of [`release_fentry`], for the audit.
 #[fexit]
 pub fn audit_release_fexit(_ctx: FExitContext) -> u32 {
-    ended(EVENTPOLL)
+    rescue::first(Point::AuditRelease, || ended(EVENTPOLL))
 }
 
-/// The twin of [`audit_release_fexit`], which finds nothing to do when that ran.
+/// The twin of [`audit_release_fexit`].
 #[fexit]
 pub fn audit_release_fexit_again(_ctx: FExitContext) -> u32 {
-    ended(EVENTPOLL)
+    rescue::again(Point::AuditRelease, Hook::Audit, || ended(EVENTPOLL))
 }
 
 /// As [`audit_release_fexit`].
@@ -128,13 +128,13 @@ pub fn audit_release_kretprobe(_ctx: RetProbeContext) -> u32 {
 /// The end of [`file_gone_fentry`], for the audit.
 #[fexit]
 pub fn audit_file_gone_fexit(_ctx: FExitContext) -> u32 {
-    ended(FILE)
+    rescue::first(Point::AuditFileGone, || ended(FILE))
 }
 
-/// The twin of [`audit_file_gone_fexit`], which finds nothing to do when that ran.
+/// The twin of [`audit_file_gone_fexit`].
 #[fexit]
 pub fn audit_file_gone_fexit_again(_ctx: FExitContext) -> u32 {
-    ended(FILE)
+    rescue::again(Point::AuditFileGone, Hook::Audit, || ended(FILE))
 }
 
 /// As [`audit_file_gone_fexit`].

@@ -1,7 +1,7 @@
 //! One file per topic: the body, and its entries. The doc comment of each entry carries the kernel's prototype.
 
 mod callback;
-mod ctl;
+pub(crate) mod ctl;
 mod inventory;
 mod lifecycle;
 mod scan;

@@ -93,13 +93,13 @@ pub fn done_scan_kprobe(ctx: ProbeContext) -> u32 {
 /// The end of [`done_scan_fentry`], for the audit: the lists are one again.
 #[fexit]
 pub fn audit_done_scan_fexit(_ctx: FExitContext) -> u32 {
-    over()
+    rescue::first(Point::AuditScan, || over())
 }
 
-/// The twin of [`audit_done_scan_fexit`], which finds nothing to do when that ran.
+/// The twin of [`audit_done_scan_fexit`].
 #[fexit]
 pub fn audit_done_scan_fexit_again(_ctx: FExitContext) -> u32 {
-    over()
+    rescue::again(Point::AuditScan, Hook::Audit, || over())
 }
 
 /// As [`audit_done_scan_fexit`]; 5.10: the return of

@@ -171,8 +171,11 @@ pub const CATALOG: &[ProbeSpec] = &[
                 twin("ctl_fexit_again", Attach::Fexit("do_epoll_ctl")),
                 program("ctl_fexit", Attach::Fexit("do_epoll_ctl")),
                 // io_uring: from 7.2 on it goes past `do_epoll_ctl`.
+                twin("ctl_file_fexit_again", Attach::Fexit("do_epoll_ctl_file")),
                 optional("ctl_file_fexit", Attach::Fexit("do_epoll_ctl_file")),
+                twin("io_ctl_fentry_again", Attach::Fentry("io_epoll_ctl")),
                 optional("io_ctl_fentry", Attach::Fentry("io_epoll_ctl")),
+                twin("io_ctl_fexit_again", Attach::Fexit("io_epoll_ctl")),
                 optional("io_ctl_fexit", Attach::Fexit("io_epoll_ctl")),
             ]),
             kprobe(&[
