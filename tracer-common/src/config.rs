@@ -30,6 +30,10 @@ pub struct Layout {
     pub ep_rdllist: u32,
     /// `eventpoll.ovflist`
     pub ep_ovflist: u32,
+    /// `eventpoll.poll_wait`
+    pub ep_poll_wait: u32,
+    /// Keeps the size a multiple of eight.
+    pub pad: u32,
     /// `ep_pqueue.epi`
     pub ep_pqueue_epi: u32,
     /// `eppoll_entry.wait`
@@ -117,6 +121,8 @@ impl Layout {
         epitem_data: OFFSET_UNKNOWN,
         ep_rdllist: OFFSET_UNKNOWN,
         ep_ovflist: OFFSET_UNKNOWN,
+        ep_poll_wait: OFFSET_UNKNOWN,
+        pad: 0,
         ep_pqueue_epi: OFFSET_UNKNOWN,
         pwq_wait: OFFSET_UNKNOWN,
         pwq_base: OFFSET_UNKNOWN,
@@ -201,5 +207,5 @@ impl Config {
     };
 }
 
-const _: () = assert!(size_of::<Layout>() == 46 * 4);
-const _: () = assert!(size_of::<Config>() == 46 * 4 + 2 * 8 + 8 * 4 && align_of::<Config>() == 8);
+const _: () = assert!(size_of::<Layout>() == 48 * 4);
+const _: () = assert!(size_of::<Config>() == 48 * 4 + 2 * 8 + 8 * 4 && align_of::<Config>() == 8);

@@ -64,11 +64,13 @@ pub enum Kind {
     Audited = 19,
     /// [`AuditedItem`](crate::events::AuditedItem)
     AuditedItem = 20,
+    /// [`FileEnds`](crate::events::FileEnds)
+    FileEnds = 21,
 }
 
 impl Kind {
     /// Every kind, in the order of its number.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::Ctl,
         Self::Hooked,
         Self::Callback,
@@ -89,6 +91,7 @@ impl Kind {
         Self::Raced,
         Self::Audited,
         Self::AuditedItem,
+        Self::FileEnds,
     ];
 
     /// The kind of this number, if there is one.

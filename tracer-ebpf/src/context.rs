@@ -5,6 +5,7 @@
 
 use tracer_common::Miss;
 
+use crate::globals::offset;
 use crate::maps::CONTEXT;
 
 /// The kernel nests eventpolls at most 5 deep (`EP_MAX_NESTS`, fs/eventpoll.c); a power of two above that.
@@ -67,10 +68,23 @@ pub(crate) fn enter() -> Result<Entering, Miss> {
     let context = current().ok_or(Miss::ReadFailed)?;
     // SAFETY: a map value outlives the program's run, and interrupts are off.
     let depth = unsafe { (*context).depth };
-    if depth >= MAX_DEPTH {
-        return Err(Miss::TooDeep);
-    }
     Ok(Entering { context, depth })
+}
+
+impl Entering {
+    /// `whead` is the wait queue that called back. A callback runs inside another only when it comes from the poll queue of the
+    /// other's eventpoll (`ep_poll_safewake`, fs/eventpoll.c): else the exits of those below were missed.
+    #[inline(always)]
+    pub(crate) fn mend(&mut self, whead: u64) {
+        if self.depth == 0 {
+            return;
+        }
+        // SAFETY: as in `enter`.
+        let outer = unsafe { (*slot(self.context, self.depth - 1)).ep };
+        if outer == 0 || whead != outer + offset!(ep_poll_wait) as u64 {
+            self.depth = 0;
+        }
+    }
 }
 
 impl Entering {
@@ -93,7 +107,10 @@ impl Entering {
 
     /// The callback has begun; `ts_ns` is 0 when it is not reported.
     #[inline(always)]
-    pub(crate) fn push(&self, ts_ns: u64, ep: u64) {
+    pub(crate) fn push(&self, ts_ns: u64, ep: u64) -> Result<(), Miss> {
+        if self.depth >= MAX_DEPTH {
+            return Err(Miss::TooDeep);
+        }
         let frame = slot(self.context, self.depth);
         // SAFETY: as in `enter`.
         unsafe {
@@ -101,6 +118,7 @@ impl Entering {
             (*frame).ep = ep;
             (*self.context).depth = self.depth + 1;
         }
+        Ok(())
     }
 }
 

@@ -37,11 +37,36 @@ pub(crate) enum Point {
     CtlFile = 1 << 12,
     IoCtlBegins = 1 << 13,
     IoCtlEnds = 1 << 14,
-    AuditCtl = 1 << 15,
-    AuditCtlFile = 1 << 16,
+    CtlBegins = 1 << 15,
+    CtlFileBegins = 1 << 16,
     AuditScan = 1 << 17,
     AuditRelease = 1 << 18,
-    AuditFileGone = 1 << 19,
+    FileGoes = 1 << 19,
+}
+
+impl Point {
+    /// Marks that cannot be wanted any more when a task comes to this place: their twins were skipped.
+    const fn over(self) -> u32 {
+        match self {
+            Self::Ctl => {
+                Self::CtlBegins as u32 | Self::Hooked as u32 | Self::CtlFileBegins as u32 | Self::CtlFile as u32
+            }
+            Self::CtlBegins => Self::Ctl as u32 | Self::Hooked as u32,
+            Self::CtlFileBegins => Self::CtlFile as u32,
+            Self::CtlFile => Self::CtlFileBegins as u32,
+            Self::IoCtlBegins => Self::IoCtlEnds as u32,
+            Self::IoCtlEnds => Self::IoCtlBegins as u32,
+            Self::WaitEnter => Self::WaitExit as u32 | Self::Scan as u32 | Self::AuditScan as u32 | Self::Accept as u32,
+            Self::WaitExit => Self::WaitEnter as u32 | Self::Scan as u32 | Self::AuditScan as u32 | Self::Accept as u32,
+            Self::Scan => Self::AuditScan as u32,
+            Self::AuditScan => Self::Scan as u32,
+            Self::FileGoes => Self::FileGone as u32,
+            Self::FileGone => Self::FileGoes as u32,
+            Self::Release => Self::AuditRelease as u32,
+            Self::AuditRelease => Self::Release as u32,
+            Self::Hooked | Self::Accept | Self::Fork | Self::Exec | Self::Exit => 0,
+        }
+    }
 }
 
 /// The program: does the work, and leaves its mark where there is a twin.
@@ -62,7 +87,7 @@ pub(crate) fn first(point: Point, work: impl FnOnce() -> u32) -> u32 {
             None => return ret,
         };
         // SAFETY: a map value outlives the program's run; only this task's own calls write to it.
-        unsafe { (*state).told |= point as u32 };
+        unsafe { (*state).told = (*state).told & !point.over() | point as u32 };
     }
     ret
 }
@@ -80,7 +105,7 @@ pub(crate) fn again(point: Point, hook: Hook, work: impl FnOnce() -> u32) -> u32
             let told = unsafe { (*state).told };
             if told & point as u32 != 0 {
                 // SAFETY: as in `first`.
-                unsafe { (*state).told = told & !(point as u32) };
+                unsafe { (*state).told = told & !(point as u32) & !point.over() };
                 return 0;
             }
         }

@@ -3,7 +3,7 @@
 use tracer_common::Miss;
 
 use crate::maps::TASKS;
-use crate::probes::ctl::Given;
+use crate::probes::ctl::Call;
 
 /// The task is inside an `epoll_wait`.
 pub(crate) const IN_WAIT: u32 = 1;
@@ -24,45 +24,37 @@ pub(crate) struct TaskState {
     pub(crate) ep: u64,
     /// The caller's array of events.
     pub(crate) user_events: u64,
-    /// Arguments of an `epoll_ctl`: epfd, op, fd.
-    pub(crate) ctl: [i32; 3],
     /// The listening descriptor of an accept.
     pub(crate) accept_fd: i32,
-    /// The eventpoll's file and the `struct epoll_key *` of a `do_epoll_ctl_file`.
-    pub(crate) ctl_files: [u64; 2],
-    /// The `epoll_event` of an `epoll_ctl`.
-    pub(crate) ctl_event: Given,
+    pub(crate) pad: u32,
+    /// An `epoll_ctl` in progress.
+    pub(crate) ctl: Call,
     /// The listening file that was described last.
     pub(crate) described: u64,
-    /// For the audit: the eventpoll whose lists an `epoll_ctl`, and the end of a scan, of this task may be changing; 0 if none.
-    pub(crate) changing: [u64; 2],
-    /// For the audit: the task is ending a file, or an eventpoll (its address).
-    pub(crate) ending: [u64; 2],
+    /// For the audit: the eventpoll whose lists the end of a scan of this task is changing; 0 if none.
+    pub(crate) changing: u64,
+    /// The watched file that this task is ending, 0 if none.
+    pub(crate) ending_file: u64,
+    /// For the audit: the eventpoll that this task is ending.
+    pub(crate) ending_ep: u64,
     /// Scans that have begun and not ended, where their own entry is hooked (5.10, kprobe).
     pub(crate) scans: u32,
     /// Marks of programs that did their work, for their twins.
     pub(crate) told: u32,
 }
 
-/// Of [`TaskState::changing`].
-pub(crate) const CTL: usize = 0;
-pub(crate) const SCAN: usize = 1;
-/// Of [`TaskState::ending`].
-pub(crate) const FILE: usize = 0;
-pub(crate) const EVENTPOLL: usize = 1;
-
 const EMPTY: TaskState = TaskState {
     flags: 0,
     epfd: -1,
     ep: 0,
     user_events: 0,
-    ctl: [-1, 0, -1],
     accept_fd: -1,
-    ctl_files: [0; 2],
-    ctl_event: Given::NONE,
+    pad: 0,
+    ctl: Call::NONE,
     described: 0,
-    changing: [0; 2],
-    ending: [0; 2],
+    changing: 0,
+    ending_file: 0,
+    ending_ep: 0,
     scans: 0,
     told: 0,
 };

@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use tracer_common::Hook;
 pub use tracer_common::events::{
-    Accept, Audited, AuditedItem, Callback, Ctl, EventpollGone, EventpollSeen, FileGone, FileInfo, Fork, Hooked,
-    ItemSeen, Raced, Returned, Scan, TaskExit, TaskName, WaitEnter, WaitExit, Wake, WakeCause,
+    Accept, Audited, AuditedItem, Callback, Ctl, EventpollGone, EventpollSeen, FileEnds, FileGone, FileInfo, Fork,
+    Hooked, ItemSeen, Raced, Returned, Scan, TaskExit, TaskName, WaitEnter, WaitExit, Wake, WakeCause,
 };
 pub use tracer_common::{Header, Miss};
 
@@ -56,6 +56,8 @@ pub enum Event {
     Audited(Audited),
     /// One item of the walk that is over next.
     AuditedItem(AuditedItem),
+    /// A watched file begins to end.
+    FileEnds(FileEnds),
     /// Something was lost.
     Loss(Loss),
     /// Tracing began or ended.
@@ -91,7 +93,7 @@ impl Event {
             Self::Fork(_) | Self::TaskName(_) | Self::TaskExit(_) => Some(Hook::Lifecycle),
             Self::FileGone(_) | Self::EventpollGone(_) => Some(Hook::Release),
             Self::EventpollSeen(_) | Self::ItemSeen(_) => Some(Hook::Inventory),
-            Self::Raced(_) | Self::Audited(_) | Self::AuditedItem(_) => Some(Hook::Audit),
+            Self::Raced(_) | Self::Audited(_) | Self::AuditedItem(_) | Self::FileEnds(_) => Some(Hook::Audit),
             Self::Loss(_) | Self::Mark(_) => None,
         }
     }
@@ -120,6 +122,7 @@ impl Event {
             Self::Raced(e) => Some(&e.header),
             Self::Audited(e) => Some(&e.header),
             Self::AuditedItem(e) => Some(&e.header),
+            Self::FileEnds(e) => Some(&e.header),
             Self::Loss(_) | Self::Mark(_) => None,
         }
     }

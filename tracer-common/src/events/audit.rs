@@ -65,6 +65,17 @@ pub struct AuditedItem {
     pub index: u32,
 }
 
+/// A watched file begins to end: from here to its [`FileGone`](super::FileGone) its items leave their eventpolls, one by one. Told
+/// with `--audit` only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(C)]
+pub struct FileEnds {
+    /// The current task dropped the last reference.
+    pub header: Header,
+    /// Address of the `struct file`.
+    pub file: u64,
+}
+
 /// Another mutator of the eventpoll's lists ran while a callback did: what the callback found before it took `ep->lock` may not be
 /// what it found with the lock. Told with `--audit` only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -36,7 +36,7 @@ pub struct TaskExit {
     pub comm: [u8; COMM_LEN],
 }
 
-/// A watched file was closed for good (`eventpoll_release_file`): its items are gone from every eventpoll.
+/// A watched file was closed for good (the end of `eventpoll_release_file`): its items are gone from every eventpoll.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(C)]
 pub struct FileGone {

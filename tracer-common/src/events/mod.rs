@@ -9,7 +9,7 @@ mod syscall;
 mod wait;
 mod wake;
 
-pub use audit::{Audited, AuditedItem, Raced, audit_flags, audit_list, audit_moment};
+pub use audit::{Audited, AuditedItem, FileEnds, Raced, audit_flags, audit_list, audit_moment};
 pub use callback::{Callback, callback_flags};
 pub use ctl::{Ctl, FileInfo, Hooked, ctl_flags};
 pub use lifecycle::{EventpollGone, EventpollSeen, FileGone, Fork, ItemSeen, TaskExit, TaskName, item_flags};
@@ -67,4 +67,5 @@ records! {
     Raced 48,
     Audited 48,
     AuditedItem 48,
+    FileEnds 32,
 }

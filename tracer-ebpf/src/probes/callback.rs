@@ -95,21 +95,24 @@ fn entry(wait: u64) -> Result<Entry, Miss> {
 #[inline(always)]
 fn body(wait: u64, key: u64) -> Result<(), Miss> {
     let mut now = Now::take();
-    let entering = context::enter()?;
+    let mut entering = context::enter()?;
+    let found = entry(wait);
+    if let Ok(entry) = &found {
+        entering.mend(entry.whead);
+    }
     if audit::on() {
         entering.keep(NOT_AUDITED);
     }
-    let found = entry(wait).and_then(|entry| epitem(entry.epi).map(|item| (entry, item)));
+    let found = found.and_then(|entry| epitem(entry.epi).map(|item| (entry, item)));
     let (entry, mut item) = match found {
         Ok(found) => found,
         Err(miss) => {
-            entering.push(0, 0);
+            entering.push(0, 0)?;
             return Err(miss);
         }
     };
     if !filter::traced_ep(item.ep) {
-        entering.push(0, item.ep);
-        return Ok(());
+        return entering.push(0, item.ep);
     }
     let mut before = Snapshot { begun: 0, ended: 0 };
     if audit::on() {
@@ -126,7 +129,7 @@ fn body(wait: u64, key: u64) -> Result<(), Miss> {
         let scanning = u64::from(ovflist != Ok(UNACTIVE));
         entering.keep(Audit { epi: entry.epi, begun: before.begun, ended: before.ended, scanning });
     }
-    entering.push(now.ts_ns, item.ep);
+    entering.push(now.ts_ns, item.ep)?;
     let flags = flags(&entry, &item, ovflist?);
     emit::<Callback>(now, |record| {
         // SAFETY: `emit` gives a slot for one record.

@@ -2,8 +2,11 @@
 
 mod callback;
 pub(crate) mod ctl;
+mod hooked;
 mod inventory;
+mod io_uring;
 mod lifecycle;
+mod release;
 mod scan;
 mod syscall;
 mod wait;

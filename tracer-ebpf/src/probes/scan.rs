@@ -13,7 +13,6 @@ use tracer_common::{Hook, Miss};
 use crate::emit::{Now, current_tid, emit, settle};
 use crate::globals::{config, offset};
 use crate::rescue::{self, Point};
-use crate::tasks::SCAN;
 use crate::{audit, filter, kread, tasks};
 
 /// The most scans inside each other: an eventpoll watched by an eventpoll, `EP_MAX_NESTS` deep.
@@ -211,8 +210,8 @@ fn body(ep: u64, delivered: i32, list: u64) -> Result<(), Miss> {
         // Read back, since what fentry gives is a pointer to the verifier, which may not be divided.
         // SAFETY: as in `keep`.
         let ep = unsafe {
-            (*state).changing[SCAN] = ep;
-            core::ptr::read_volatile(&raw const (*state).changing[SCAN])
+            (*state).changing = ep;
+            core::ptr::read_volatile(&raw const (*state).changing)
         };
         audit::begin(ep);
     }
@@ -223,7 +222,7 @@ fn body(ep: u64, delivered: i32, list: u64) -> Result<(), Miss> {
 fn over() -> u32 {
     if let Some(state) = tasks::get(current_tid()) {
         // SAFETY: as in `keep`.
-        let ep = unsafe { core::mem::replace(&mut (*state).changing[SCAN], 0) };
+        let ep = unsafe { core::mem::replace(&mut (*state).changing, 0) };
         if ep != 0 {
             audit::end(ep);
         }

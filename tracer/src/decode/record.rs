@@ -6,8 +6,8 @@ use tracer_common::events::record_bytes;
 use tracer_common::{COMM_LEN, Kind};
 
 use crate::event::{
-    Accept, Audited, AuditedItem, Callback, Ctl, Event, EventpollGone, EventpollSeen, FileGone, FileInfo, Fork, Header,
-    Hooked, ItemSeen, Raced, Returned, Scan, TaskExit, TaskName, WaitEnter, WaitExit, Wake, WakeCause,
+    Accept, Audited, AuditedItem, Callback, Ctl, Event, EventpollGone, EventpollSeen, FileEnds, FileGone, FileInfo,
+    Fork, Header, Hooked, ItemSeen, Raced, Returned, Scan, TaskExit, TaskName, WaitEnter, WaitExit, Wake, WakeCause,
 };
 
 /// Why a record is not an event.
@@ -154,7 +154,7 @@ fn fields(kind: Kind, header: Header, mut rest: &[u8]) -> Result<Event, DecodeEr
         Kind::FileGone => record!(rest, header, FileGone { file: try_get_u64_ne }),
         Kind::EventpollGone => record!(rest, header, EventpollGone { ep: try_get_u64_ne }),
         Kind::FileInfo => file_info(header, rest)?,
-        Kind::EventpollSeen | Kind::ItemSeen | Kind::Raced | Kind::Audited | Kind::AuditedItem => {
+        Kind::EventpollSeen | Kind::ItemSeen | Kind::Raced | Kind::Audited | Kind::AuditedItem | Kind::FileEnds => {
             return lists(kind, header, rest);
         }
     })
@@ -182,6 +182,7 @@ fn lists(kind: Kind, header: Header, mut rest: &[u8]) -> Result<Event, DecodeErr
                 pad: try_get_u32_ne,
             }
         ),
+        Kind::FileEnds => record!(rest, header, FileEnds { file: try_get_u64_ne }),
         Kind::Raced => {
             record!(rest, header, Raced { ep: try_get_u64_ne, epi: try_get_u64_ne, callback_ts: try_get_u64_ne })
         }

@@ -58,6 +58,7 @@ const EPITEM: &[Wanted] = wanted! {
 const OTHERS: &[Wanted] = wanted! {
     ep_rdllist: "eventpoll" "rdllist";
     ep_ovflist: "eventpoll" "ovflist";
+    ep_poll_wait: "eventpoll" "poll_wait";
     ep_pqueue_epi: "ep_pqueue" "epi";
     pwq_wait: "eppoll_entry" "wait";
     pwq_base: "eppoll_entry" "base";
@@ -99,8 +100,8 @@ const OTHERS: &[Wanted] = wanted! {
     rb_right: "rb_node" "rb_right";
 };
 
-// Every slot but `epitem_bytes` is looked up.
-const _: () = assert!(EPITEM.len() + OTHERS.len() + 1 == size_of::<Layout>() / size_of::<u32>());
+// Every slot but `epitem_bytes` and the padding is looked up.
+const _: () = assert!(EPITEM.len() + OTHERS.len() + 2 == size_of::<Layout>() / size_of::<u32>());
 
 /// Looks up every field of [`Layout`].
 #[must_use]

@@ -115,7 +115,7 @@ impl Model {
             let rank = self.next_rank();
             let (mut doubted, mut missing) = (false, None);
             self.items.change(id, |item| {
-                doubted = std::mem::take(&mut item.doubt);
+                doubted = item.ending | std::mem::take(&mut item.doubt);
                 if let Some(stay) = &mut item.stay {
                     stay.rank = rank;
                     if stay.tentative {
@@ -144,7 +144,7 @@ impl Model {
             }
             let mut doubted = false;
             let ended = self.items.change(id, |item| {
-                doubted = std::mem::take(&mut item.doubt);
+                doubted = item.ending | std::mem::take(&mut item.doubt);
                 item.overflow = None;
                 let stay = item.stay?;
                 if stay.tentative && !doubted {
@@ -186,7 +186,7 @@ impl Model {
             };
             seen.insert(item.id);
             let known = item.stay.is_some_and(|stay| stay.carried > 0 && !stay.tentative);
-            if item.doubt {
+            if item.doubt || item.ending {
                 bump(&mut self.audit.doubtful);
             } else if !known {
                 difference.missing.push((*epi, Some(item.fd)));
@@ -195,7 +195,7 @@ impl Model {
         if !truncated {
             for item in self.items.waiting(ep, usize::MAX).into_iter().filter_map(|id| self.items.get(id)) {
                 let carried = item.stay.is_some_and(|stay| stay.carried > 0 && !stay.tentative);
-                if carried && !item.doubt && !seen.contains(&item.id) {
+                if carried && !item.doubt && !item.ending && !seen.contains(&item.id) {
                     difference.surplus.push((item.epi, Some(item.fd)));
                 }
             }
@@ -215,7 +215,9 @@ impl Model {
             return;
         }
         let mut difference = Difference::of(*ts_ns, ep, "what a scan put back");
-        let place = |id: &ItemId| self.items.get(*id).filter(|item| !item.doubt).map(|item| (item.epi, Some(item.fd)));
+        let place = |id: &ItemId| {
+            self.items.get(*id).filter(|item| !item.doubt && !item.ending).map(|item| (item.epi, Some(item.fd)))
+        };
         difference.missing.extend(found.difference(&batch.requeued).filter_map(place));
         difference.surplus.extend(batch.requeued.difference(found).filter_map(place));
         bump(&mut self.audit.comparisons);
@@ -231,7 +233,11 @@ impl Model {
             self.items.change(id, |item| {
                 if item.pending == Some(task) {
                     item.pending = None;
-                    told = item.observed.take().map(|(ts_ns, on)| (ts_ns, on, item.stay.is_some(), item.epi, item.fd));
+                    told = item
+                        .observed
+                        .take()
+                        .filter(|_| !item.doubt && !item.ending)
+                        .map(|(ts_ns, on)| (ts_ns, on, item.stay.is_some(), item.epi, item.fd));
                 }
             });
             let Some((ts_ns, on, is, epi, fd)) = told.filter(|_| !batch.truncated) else { continue };

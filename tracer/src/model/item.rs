@@ -38,6 +38,8 @@ pub struct Item {
     pub(crate) observed: Option<(u64, bool)>,
     /// Whether it is on the list cannot be said: its last callback raced with another change.
     pub(crate) doubt: bool,
+    /// Its file is ending: any moment now it leaves its eventpoll.
+    pub(crate) ending: bool,
     /// MODs.
     pub(crate) mods: u64,
     /// Its place on the overflow list, if it is there.
@@ -114,6 +116,7 @@ impl Items {
             pending: None,
             observed: None,
             doubt: false,
+            ending: false,
             mods: 0,
             overflow: None,
         };

@@ -1,7 +1,7 @@
 //! How stays on the ready list begin: callbacks, ADD, MOD, and what the inventory found. What scans make of them stands in
 //! [`super::scanning`], what the words mean in [`super::ready`].
 
-use tracer_common::events::{Callback, Ctl, Raced, callback_flags, ctl_flags};
+use tracer_common::events::{Callback, Ctl, FileEnds, Raced, callback_flags, ctl_flags};
 
 use super::Model;
 use super::ids::ItemId;
@@ -70,6 +70,14 @@ impl Model {
     pub(super) fn on_raced(&mut self, raced: &Raced) {
         let Some(id) = self.items.at(raced.epi) else { return };
         self.items.change(id, |item| item.doubt = true);
+    }
+
+    /// A file's items leave their eventpolls between now and the file's end.
+    pub(super) fn on_file_ends(&mut self, ends: &FileEnds) {
+        let Some(file) = self.files.live_at(ends.file).map(|file| file.id) else { return };
+        for id in self.items.of_file(file) {
+            self.items.change(id, |item| item.ending = true);
+        }
     }
 
     /// The trace ends: what is on a ready list stays there.

@@ -159,6 +159,7 @@ impl Model {
             Event::Raced(e) => self.on_raced(e),
             Event::Audited(e) => self.on_audited(e),
             Event::AuditedItem(e) => self.on_audited_item(e),
+            Event::FileEnds(e) => self.on_file_ends(e),
             Event::Loss(e) => self.losses.add(e, self.limits.losses),
             Event::Mark(mark) => match mark.what {
                 MarkKind::Started => {

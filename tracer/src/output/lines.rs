@@ -65,6 +65,7 @@ fn what(event: &Event, info: &TraceInfo, model: &Model) -> String {
         Event::ItemSeen(e) => item_seen(e, model),
         Event::Raced(e) => format!("the callback of item {:#x} raced with another change", e.epi),
         Event::Audited(e) => audited(e, model),
+        Event::FileEnds(e) => format!("begins to close file {:#x} for good", e.file),
         Event::AuditedItem(e) => format!("  {}: item {:#x}", e.index, e.epi),
         Event::Loss(e) => loss(e),
         Event::Mark(mark) => match mark.what {

@@ -67,6 +67,7 @@ fn details(event: &Event, info: &TraceInfo, model: &Model) -> (&'static str, Val
         }
         Event::TaskName(e) => ("task-name", json!({ "comm": comm(&e.comm) })),
         Event::TaskExit(e) => ("task-exit", json!({ "comm": comm(&e.comm) })),
+        Event::FileEnds(e) => ("file-ends", json!({ "file": hex(e.file) })),
         Event::FileGone(e) => ("file-gone", json!({ "file": hex(e.file) })),
         Event::EventpollGone(e) => ("eventpoll-gone", json!({ "ep": hex(e.ep), "eventpoll": eventpoll(model, e.ep) })),
         Event::FileInfo(e) => ("file-info", file_info(e, info)),

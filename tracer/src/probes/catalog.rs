@@ -154,11 +154,14 @@ pub const CATALOG: &[ProbeSpec] = &[
             fentry(&[
                 twin("release_fentry_again", Attach::Fentry("ep_eventpoll_release")),
                 program("release_fentry", Attach::Fentry("ep_eventpoll_release")),
+                twin("file_gone_fexit_again", Attach::Fexit("eventpoll_release_file")),
+                program("file_gone_fexit", Attach::Fexit("eventpoll_release_file")),
                 twin("file_gone_fentry_again", Attach::Fentry("eventpoll_release_file")),
                 program("file_gone_fentry", Attach::Fentry("eventpoll_release_file")),
             ]),
             kprobe(&[
                 program("release_kprobe", Attach::Kprobe("ep_eventpoll_release")),
+                program("file_gone_kretprobe", Attach::Kretprobe("eventpoll_release_file")),
                 program("file_gone_kprobe", Attach::Kprobe("eventpoll_release_file")),
             ]),
         ],
@@ -168,9 +171,13 @@ pub const CATALOG: &[ProbeSpec] = &[
         need: Need::Required,
         variants: &[
             fentry(&[
+                twin("ctl_fentry_again", Attach::Fentry("do_epoll_ctl")),
+                program("ctl_fentry", Attach::Fentry("do_epoll_ctl")),
                 twin("ctl_fexit_again", Attach::Fexit("do_epoll_ctl")),
                 program("ctl_fexit", Attach::Fexit("do_epoll_ctl")),
                 // io_uring: from 7.2 on it goes past `do_epoll_ctl`.
+                twin("ctl_file_fentry_again", Attach::Fentry("do_epoll_ctl_file")),
+                optional("ctl_file_fentry", Attach::Fentry("do_epoll_ctl_file")),
                 twin("ctl_file_fexit_again", Attach::Fexit("do_epoll_ctl_file")),
                 optional("ctl_file_fexit", Attach::Fexit("do_epoll_ctl_file")),
                 twin("io_ctl_fentry_again", Attach::Fentry("io_epoll_ctl")),
@@ -328,37 +335,22 @@ pub const CATALOG: &[ProbeSpec] = &[
             fentry(&[
                 twin("audit_done_scan_fexit_again", Attach::Fexit("ep_done_scan")),
                 program("audit_done_scan_fexit", Attach::Fexit("ep_done_scan")),
-                twin("audit_ctl_fentry_again", Attach::Fentry("do_epoll_ctl")),
-                program("audit_ctl_fentry", Attach::Fentry("do_epoll_ctl")),
                 twin("audit_release_fexit_again", Attach::Fexit("ep_eventpoll_release")),
                 program("audit_release_fexit", Attach::Fexit("ep_eventpoll_release")),
-                twin("audit_file_gone_fexit_again", Attach::Fexit("eventpoll_release_file")),
-                program("audit_file_gone_fexit", Attach::Fexit("eventpoll_release_file")),
-                twin("audit_ctl_file_fentry_again", Attach::Fentry("do_epoll_ctl_file")),
-                optional("audit_ctl_file_fentry", Attach::Fentry("do_epoll_ctl_file")),
             ]),
             fentry(&[
                 // 5.10: this one has no BTF.
                 program("audit_scan_kretprobe", Attach::Kretprobe("ep_scan_ready_list.constprop.0")),
-                twin("audit_ctl_fentry_again", Attach::Fentry("do_epoll_ctl")),
-                program("audit_ctl_fentry", Attach::Fentry("do_epoll_ctl")),
                 twin("audit_release_fexit_again", Attach::Fexit("ep_eventpoll_release")),
                 program("audit_release_fexit", Attach::Fexit("ep_eventpoll_release")),
-                twin("audit_file_gone_fexit_again", Attach::Fexit("eventpoll_release_file")),
-                program("audit_file_gone_fexit", Attach::Fexit("eventpoll_release_file")),
             ]),
             kprobe(&[
                 program("audit_scan_kretprobe", Attach::Kretprobe("ep_done_scan")),
-                program("audit_ctl_kprobe", Attach::Kprobe("do_epoll_ctl")),
                 program("audit_release_kretprobe", Attach::Kretprobe("ep_eventpoll_release")),
-                program("audit_file_gone_kretprobe", Attach::Kretprobe("eventpoll_release_file")),
-                optional("audit_ctl_file_kprobe", Attach::Kprobe("do_epoll_ctl_file")),
             ]),
             kprobe(&[
                 program("audit_scan_kretprobe", Attach::Kretprobe("ep_scan_ready_list.constprop.0")),
-                program("audit_ctl_kprobe", Attach::Kprobe("do_epoll_ctl")),
                 program("audit_release_kretprobe", Attach::Kretprobe("ep_eventpoll_release")),
-                program("audit_file_gone_kretprobe", Attach::Kretprobe("eventpoll_release_file")),
             ]),
         ],
     },

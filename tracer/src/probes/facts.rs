@@ -118,6 +118,7 @@ impl Facts {
             self.layout.epitem_file,
             self.layout.epitem_events,
             self.layout.ep_ovflist,
+            self.layout.ep_poll_wait,
             self.layout.pwq_base,
             self.layout.pwq_wait,
             self.layout.wait_private,

@@ -38,8 +38,8 @@ impl Misses {
         let mut hooks = BTreeMap::new();
         for outcome in outcomes {
             let programs = outcome.held.map(|variant| variant.programs).unwrap_or_default();
-            // A twin that is skipped is no loss by itself.
-            let own = programs.iter().filter(|program| !program.twin);
+            // A twin that is skipped is no loss by itself; `process_free` tells nothing, and its twin does the same again.
+            let own = programs.iter().filter(|program| !program.twin && program.name != "process_free");
             let names: BTreeSet<&str> = own.map(|program| program.name).collect();
             for name in names {
                 let Some(loaded) = ebpf.program(name) else { continue };

@@ -8,8 +8,9 @@ use super::names::Name;
 use super::storage::{Cell, Word, text_cell};
 use super::text::{address_from_text, address_to_text};
 use crate::event::{
-    Accept, Audited, AuditedItem, Callback, Ctl, Event, EventpollGone, EventpollSeen, FileGone, FileInfo, Fork, Hooked,
-    ItemSeen, Loss, LossReason, Mark, Raced, Returned, Scan, TaskExit, TaskName, WaitEnter, WaitExit, Wake,
+    Accept, Audited, AuditedItem, Callback, Ctl, Event, EventpollGone, EventpollSeen, FileEnds, FileGone, FileInfo,
+    Fork, Hooked, ItemSeen, Loss, LossReason, Mark, Raced, Returned, Scan, TaskExit, TaskName, WaitEnter, WaitExit,
+    Wake,
 };
 
 /// A record of the probes as a row.
@@ -139,6 +140,7 @@ row!(Fork { child_tgid: child_tgid, child_tid: child_tid, comm: comm });
 row!(TaskName { comm: comm });
 row!(TaskExit { comm: comm });
 row!(FileGone { file: file or 0, });
+row!(FileEnds { file: file or 0, });
 row!(EventpollGone { ep: ep or 0, });
 row!(EventpollSeen {
     ep: ep or 0,
@@ -397,6 +399,7 @@ kinds! {
     Raced "raced",
     Audited "audited",
     AuditedItem "audited-item",
+    FileEnds "file-ends",
 }
 
 /// What stands for a row that is no event.

@@ -14,8 +14,9 @@ use tracer_common::{Header, Hook, Kind};
 use super::super::names::Name;
 use super::super::rows::RowKind;
 use crate::event::{
-    Accept, Audited, AuditedItem, Callback, Ctl, Event, EventpollGone, EventpollSeen, FileGone, FileInfo, Fork, Hooked,
-    ItemSeen, Loss, LossReason, Mark, MarkKind, Raced, Returned, Scan, TaskExit, TaskName, WaitEnter, WaitExit, Wake,
+    Accept, Audited, AuditedItem, Callback, Ctl, Event, EventpollGone, EventpollSeen, FileEnds, FileGone, FileInfo,
+    Fork, Hooked, ItemSeen, Loss, LossReason, Mark, MarkKind, Raced, Returned, Scan, TaskExit, TaskName, WaitEnter,
+    WaitExit, Wake,
 };
 
 /// One event from so many numbers.
@@ -229,6 +230,7 @@ fn build(kind: RowKind, words: [u64; WORDS]) -> Event {
             list: w.u32(),
             index: w.u32(),
         }),
+        RowKind::FileEnds => Event::FileEnds(FileEnds { header: w.header::<FileEnds>(), file: w.u64() }),
         RowKind::Loss => Event::Loss(Loss {
             ts_ns: w.u64(),
             hook: {

@@ -1,0 +1,138 @@
+//! `epoll_ctl` by io_uring, which makes no system call of its own: `IORING_OP_EPOLL_CTL`.
+//!
+//! Up to 7.1 it calls `do_epoll_ctl`, whose probes then see it, but for the end with kprobes. From 7.2 on it goes past that to
+//! `do_epoll_ctl_file`, as `do_epoll_ctl` itself does: these probes only look when the task is in `io_epoll_ctl`.
+
+use aya_ebpf::macros::{fentry, fexit, kprobe, kretprobe};
+use aya_ebpf::programs::{FEntryContext, FExitContext, ProbeContext, RetProbeContext};
+use tracer_common::{Hook, Miss};
+
+use super::ctl::{Call, Given, ended, keep};
+use crate::emit::{count, current_tid, settle};
+use crate::rescue::{self, Point};
+use crate::tasks::IN_IO_CTL;
+use crate::{files, filter, kread, tasks};
+
+/// 5.10 to 7.3: `int io_epoll_ctl(struct io_kiocb *req, unsigned int issue_flags)`; 5.10: `bool force_nonblock` and a third argument.
+#[fentry]
+pub fn io_ctl_fentry(_ctx: FEntryContext) -> u32 {
+    rescue::first(Point::IoCtlBegins, || io_begins())
+}
+
+/// The twin of [`io_ctl_fentry`].
+#[fentry]
+pub fn io_ctl_fentry_again(_ctx: FEntryContext) -> u32 {
+    rescue::again(Point::IoCtlBegins, Hook::Ctl, || io_begins())
+}
+
+/// As [`io_ctl_fentry`].
+#[kprobe]
+pub fn io_ctl_kprobe(_ctx: ProbeContext) -> u32 {
+    if filter::enabled() { io_begins() } else { 0 }
+}
+
+/// The end of [`io_ctl_fentry`].
+#[fexit]
+pub fn io_ctl_fexit(_ctx: FExitContext) -> u32 {
+    rescue::first(Point::IoCtlEnds, || io_ends())
+}
+
+/// The twin of [`io_ctl_fexit`].
+#[fexit]
+pub fn io_ctl_fexit_again(_ctx: FExitContext) -> u32 {
+    rescue::again(Point::IoCtlEnds, Hook::Ctl, || io_ends())
+}
+
+/// As [`io_ctl_fexit`].
+#[kretprobe]
+pub fn io_ctl_kretprobe(_ctx: RetProbeContext) -> u32 {
+    io_ends()
+}
+
+/// The end of `do_epoll_ctl`, whose system call's end does not come.
+#[kretprobe]
+pub fn ctl_kretprobe(ctx: RetProbeContext) -> u32 {
+    if in_io_ctl() { settle(Hook::Ctl, ended(ctx.ret())) } else { 0 }
+}
+
+/// 7.2 to 7.3: `int do_epoll_ctl_file(struct file *f, int op, struct epoll_key *tf, struct epoll_event *epds, bool nonblock)`
+#[fentry]
+pub fn ctl_file_fentry(ctx: FEntryContext) -> u32 {
+    rescue::first(Point::CtlFileBegins, || file_begins(ctx.arg(0), ctx.arg(1), ctx.arg(2), ctx.arg(3)))
+}
+
+/// The twin of [`ctl_file_fentry`].
+#[fentry]
+pub fn ctl_file_fentry_again(ctx: FEntryContext) -> u32 {
+    rescue::again(Point::CtlFileBegins, Hook::Ctl, || file_begins(ctx.arg(0), ctx.arg(1), ctx.arg(2), ctx.arg(3)))
+}
+
+/// As [`ctl_file_fentry`].
+#[kprobe]
+pub fn ctl_file_kprobe(ctx: ProbeContext) -> u32 {
+    match (ctx.arg(0), ctx.arg(1), ctx.arg(2), ctx.arg(3)) {
+        (Some(file), Some(op), Some(key), Some(event)) => file_begins(file, op, key, event),
+        _ => 0,
+    }
+}
+
+/// The end of the call that [`ctl_file_fentry`] saw.
+#[fexit]
+pub fn ctl_file_fexit(ctx: FExitContext) -> u32 {
+    rescue::first(Point::CtlFile, || file_ends(ctx.arg(5)))
+}
+
+/// The twin of [`ctl_file_fexit`].
+#[fexit]
+pub fn ctl_file_fexit_again(ctx: FExitContext) -> u32 {
+    rescue::again(Point::CtlFile, Hook::Ctl, || file_ends(ctx.arg(5)))
+}
+
+/// As [`ctl_file_fexit`].
+#[kretprobe]
+pub fn ctl_file_kretprobe(ctx: RetProbeContext) -> u32 {
+    file_ends(ctx.ret())
+}
+
+#[inline(always)]
+fn in_io_ctl() -> bool {
+    filter::enabled() && tasks::has(current_tid(), IN_IO_CTL)
+}
+
+#[inline(always)]
+fn io_begins() -> u32 {
+    match tasks::get_or_make(current_tid()) {
+        // SAFETY: a map value outlives the program's run; only this task's own calls write to it.
+        Ok(state) => unsafe { (*state).flags |= IN_IO_CTL },
+        Err(miss) => count(Hook::Ctl, miss),
+    }
+    0
+}
+
+#[inline(always)]
+fn io_ends() -> u32 {
+    if let Some(state) = tasks::get(current_tid()) {
+        // SAFETY: as in `io_begins`.
+        unsafe { (*state).flags &= !IN_IO_CTL };
+    }
+    0
+}
+
+#[inline(always)]
+fn file_begins(file: u64, op: i32, key: u64, event: u64) -> u32 {
+    if in_io_ctl() { settle(Hook::Ctl, file_call(file, op, key, event)) } else { 0 }
+}
+
+#[inline(always)]
+fn file_ends(ret: i32) -> u32 {
+    if in_io_ctl() { settle(Hook::Ctl, ended(ret)) } else { 0 }
+}
+
+/// `struct epoll_key` (7.2 on): the file and the descriptor of an item.
+#[inline(always)]
+fn file_call(eventpoll: u64, op: i32, key: u64, event: u64) -> Result<(), Miss> {
+    let (ep, _) = files::eventpoll(eventpoll)?;
+    let file: u64 = kread::kernel(key)?;
+    let fd: i32 = kread::kernel(key + 8)?;
+    keep(Call { epfd: -1, op, fd, pad: 0, ep, file, event: Given::at(op, event) })
+}

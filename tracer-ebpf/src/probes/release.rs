@@ -1,0 +1,194 @@
+//! The ends of eventpolls and of watched files.
+//!
+//! A file's end is told when it is over: it waits for scans of the eventpolls that watch the file, which still deliver its events.
+
+use aya_ebpf::macros::{fentry, fexit, kprobe, kretprobe};
+use aya_ebpf::programs::{FEntryContext, FExitContext, ProbeContext, RetProbeContext};
+use tracer_common::events::{EventpollGone, FileEnds, FileGone};
+use tracer_common::{Hook, Miss, OFFSET_UNKNOWN};
+
+use crate::emit::{Now, current_tid, emit, settle};
+use crate::globals::offset;
+use crate::maps::EVENTPOLLS;
+use crate::rescue::{self, Point};
+use crate::{audit, filter, kread, tasks};
+
+/// Watchers of a file that are asked whether they are under trace.
+const WATCHERS: u32 = 32;
+
+/// 5.10 to 7.3: `int ep_eventpoll_release(struct inode *inode, struct file *file)`
+#[fentry]
+pub fn release_fentry(ctx: FEntryContext) -> u32 {
+    if !filter::enabled() {
+        // An address that is free is under trace no more.
+        return settle(Hook::Release, release(ctx.arg(1)));
+    }
+    rescue::first(Point::Release, || settle(Hook::Release, release(ctx.arg(1))))
+}
+
+/// The twin of [`release_fentry`].
+#[fentry]
+pub fn release_fentry_again(ctx: FEntryContext) -> u32 {
+    rescue::again(Point::Release, Hook::Release, || settle(Hook::Release, release(ctx.arg(1))))
+}
+
+/// As [`release_fentry`].
+#[kprobe]
+pub fn release_kprobe(ctx: ProbeContext) -> u32 {
+    ctx.arg(1).map_or(0, |file| settle(Hook::Release, release(file)))
+}
+
+/// The end of [`release_fentry`], for the audit.
+#[fexit]
+pub fn audit_release_fexit(_ctx: FExitContext) -> u32 {
+    rescue::first(Point::AuditRelease, || released())
+}
+
+/// The twin of [`audit_release_fexit`].
+#[fexit]
+pub fn audit_release_fexit_again(_ctx: FExitContext) -> u32 {
+    rescue::again(Point::AuditRelease, Hook::Audit, || released())
+}
+
+/// As [`audit_release_fexit`].
+#[kretprobe]
+pub fn audit_release_kretprobe(_ctx: RetProbeContext) -> u32 {
+    released()
+}
+
+/// 5.10 to 7.3: `void eventpoll_release_file(struct file *file)`
+#[fentry]
+pub fn file_gone_fentry(ctx: FEntryContext) -> u32 {
+    rescue::first(Point::FileGoes, || settle(Hook::Release, file_goes(ctx.arg(0))))
+}
+
+/// The twin of [`file_gone_fentry`].
+#[fentry]
+pub fn file_gone_fentry_again(ctx: FEntryContext) -> u32 {
+    rescue::again(Point::FileGoes, Hook::Release, || settle(Hook::Release, file_goes(ctx.arg(0))))
+}
+
+/// As [`file_gone_fentry`].
+#[kprobe]
+pub fn file_gone_kprobe(ctx: ProbeContext) -> u32 {
+    if !filter::enabled() {
+        return 0;
+    }
+    ctx.arg(0).map_or(0, |file| settle(Hook::Release, file_goes(file)))
+}
+
+/// The end of [`file_gone_fentry`].
+#[fexit]
+pub fn file_gone_fexit(_ctx: FExitContext) -> u32 {
+    rescue::first(Point::FileGone, || settle(Hook::Release, file_gone()))
+}
+
+/// The twin of [`file_gone_fexit`].
+#[fexit]
+pub fn file_gone_fexit_again(_ctx: FExitContext) -> u32 {
+    rescue::again(Point::FileGone, Hook::Release, || settle(Hook::Release, file_gone()))
+}
+
+/// As [`file_gone_fexit`].
+#[kretprobe]
+pub fn file_gone_kretprobe(_ctx: RetProbeContext) -> u32 {
+    settle(Hook::Release, file_gone())
+}
+
+#[inline(always)]
+fn release(file: u64) -> Result<(), Miss> {
+    let ep: u64 = kread::kernel(file + offset!(file_private_data) as u64)?;
+    let traced = filter::traced_ep(ep);
+    let _ = EVENTPOLLS.remove(ep);
+    if !traced || !filter::enabled() {
+        return Ok(());
+    }
+    if audit::on() {
+        let state = tasks::get_or_make(current_tid())?;
+        // SAFETY: a map value outlives the program's run; only this task's own calls write to it.
+        unsafe { (*state).ending_ep = ep };
+        audit::begin(ep);
+    }
+    emit::<EventpollGone>(Now::take(), |record| {
+        // SAFETY: `emit` gives a slot for one record.
+        unsafe { (*record).ep = ep };
+    })
+}
+
+#[inline(always)]
+fn released() -> u32 {
+    if let Some(state) = tasks::get(current_tid()) {
+        // SAFETY: as in `release`.
+        let ep = unsafe { core::mem::replace(&mut (*state).ending_ep, 0) };
+        if ep != 0 {
+            audit::end(ep);
+        }
+    }
+    0
+}
+
+/// A file may be dropped by a process that is not traced, though a traced eventpoll watches it.
+#[inline(always)]
+fn file_goes(file: u64) -> Result<(), Miss> {
+    let now = Now::task();
+    if !filter::traced(now.tgid) && !watched_under_trace(file)? {
+        return Ok(());
+    }
+    let state = tasks::get_or_make(now.tid)?;
+    // SAFETY: as in `release`.
+    unsafe { (*state).ending_file = file };
+    if !audit::on() {
+        return Ok(());
+    }
+    audit::begin(0);
+    emit::<FileEnds>(Now::take(), |record| {
+        // SAFETY: `emit` gives a slot for one record.
+        unsafe { (*record).file = file };
+    })
+}
+
+#[inline(always)]
+fn file_gone() -> Result<(), Miss> {
+    let Some(state) = tasks::get(current_tid()) else { return Ok(()) };
+    // SAFETY: as in `release`. Read as a number: fentry gave it as a pointer.
+    let file = unsafe { core::ptr::read_volatile(&raw const (*state).ending_file) };
+    if file == 0 {
+        return Ok(());
+    }
+    // SAFETY: as in `release`.
+    unsafe { (*state).ending_file = 0 };
+    if audit::on() {
+        audit::end(0);
+    }
+    if !filter::enabled() {
+        return Ok(());
+    }
+    emit::<FileGone>(Now::take(), |record| {
+        // SAFETY: `emit` gives a slot for one record.
+        unsafe { (*record).file = file };
+    })
+}
+
+/// Whether one of the first watchers of a file is under trace: `file->f_ep` lists the `fllink` of its epitems (5.11 on).
+#[inline(always)]
+fn watched_under_trace(file: u64) -> Result<bool, Miss> {
+    if offset!(file_f_ep) == OFFSET_UNKNOWN as usize || offset!(epitem_fllink) == OFFSET_UNKNOWN as usize {
+        return Ok(false);
+    }
+    let head: u64 = kread::kernel(file + offset!(file_f_ep) as u64)?;
+    if head == 0 {
+        return Ok(false);
+    }
+    let mut link: u64 = kread::kernel(head)?;
+    for _ in 0..WATCHERS {
+        if link == 0 {
+            break;
+        }
+        let ep: u64 = kread::kernel(link - offset!(epitem_fllink) as u64 + offset!(epitem_ep) as u64)?;
+        if filter::traced_ep(ep) {
+            return Ok(true);
+        }
+        link = kread::kernel(link)?;
+    }
+    Ok(false)
+}
