@@ -99,12 +99,18 @@ unsafe fn read(counter: *const u64) -> u64 {
     unsafe { core::ptr::read_volatile(counter) }
 }
 
+/// Whether no other change ran between the beginning of this one, which `before` counts, and now.
+#[inline(always)]
+pub(crate) fn alone(ep: u64, before: Snapshot) -> bool {
+    let now = snapshot(ep);
+    before.begun == before.ended + 1 && now.begun == before.begun && now.ended == before.ended
+}
+
 /// A callback ended: tells whether another change ran at the same time, and what the lists are now.
 #[inline(always)]
 pub(crate) fn callback_ended(ep: u64, epi: u64, callback_ts: u64, before: Snapshot, scanning: bool) {
-    let after = snapshot(ep);
+    let alone = alone(ep, before);
     let ovflist: u64 = kread::kernel(ep + offset!(ep_ovflist) as u64).unwrap_or(0);
-    let alone = before.begun == before.ended + 1 && after.begun == before.begun && after.ended == before.ended;
     let raced = !alone || (ovflist != UNACTIVE) != scanning;
     end(ep);
     if raced && callback_ts != 0 {
@@ -151,7 +157,7 @@ fn quiet_walk(now: Now, ep: u64, before: Snapshot) -> Result<(u32, u32), Miss> {
 }
 
 /// A scan ends: the ready list holds what it put back, `left` what it did not reach. `ep->mtx` is held and callbacks go to the
-/// overflow list, so neither changes.
+/// overflow list, so neither changes. Only what is under way elsewhere is not told yet: then the walk does not count.
 #[inline(always)]
 pub(crate) fn scan_ends(now: Now, ep: u64, left: u64) {
     settle(scan_lists(now, ep, left));
@@ -163,7 +169,9 @@ fn scan_lists(now: Now, ep: u64, left: u64) -> Result<(), Miss> {
     let (told, more) = items(now, ep, &ready)?;
     let left = List { head: left, name: audit_list::LEFT_OVER };
     let (told_left, more_left) = items(now, ep, &left)?;
-    tell(now, ep, audit_moment::SCAN_END, audit_flags::VALID | more | more_left, told + told_left)
+    let changes = snapshot(ep);
+    let valid = if changes.begun == changes.ended { audit_flags::VALID } else { 0 };
+    tell(now, ep, audit_moment::SCAN_END, valid | more | more_left, told + told_left)
 }
 
 /// A `struct list_head` of epitems.

@@ -33,6 +33,8 @@ pub(crate) struct TaskState {
     pub(crate) described: u64,
     /// For the audit: the eventpoll whose lists the end of a scan of this task is changing; 0 if none.
     pub(crate) changing: u64,
+    /// For the audit: the changes of the eventpoll that had begun and ended when the `epoll_ctl` began.
+    pub(crate) ctl_changes: [u64; 2],
     /// The watched file that this task is ending, 0 if none.
     pub(crate) ending_file: u64,
     /// For the audit: the eventpoll that this task is ending.
@@ -53,6 +55,7 @@ const EMPTY: TaskState = TaskState {
     ctl: Call::NONE,
     described: 0,
     changing: 0,
+    ctl_changes: [0; 2],
     ending_file: 0,
     ending_ep: 0,
     scans: 0,

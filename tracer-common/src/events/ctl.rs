@@ -10,6 +10,8 @@ pub mod ctl_flags {
     pub const FOUND: u32 = 1 << 1;
     /// The item was on the ready list then, or on the list of a running scan.
     pub const LINKED: u32 = 1 << 2;
+    /// Another change of the eventpoll's lists ran at the same time. Told with `--audit` only.
+    pub const RACED: u32 = 1 << 3;
 }
 
 /// The end of one `do_epoll_ctl` (fs/eventpoll.c, 5.10 to 7.3).

@@ -5,6 +5,7 @@ use aya_ebpf::programs::{FEntryContext, FExitContext, ProbeContext, TracePointCo
 use tracer_common::events::{Ctl, audit_moment, ctl_flags};
 use tracer_common::{Hook, Miss};
 
+use crate::audit::Snapshot;
 use crate::emit::{Now, current_tid, emit, settle};
 use crate::epitem::find;
 use crate::globals::{config, offset};
@@ -141,6 +142,9 @@ pub(crate) fn keep(call: Call) -> Result<(), Miss> {
     unsafe { (*state).ctl = call };
     if audit::on() && call.ep != 0 {
         audit::begin(call.ep);
+        let before = audit::snapshot(call.ep);
+        // SAFETY: as above.
+        unsafe { (*state).ctl_changes = [before.begun, before.ended] };
     }
     Ok(())
 }
@@ -159,7 +163,12 @@ pub(crate) fn ended(ret: i32) -> Result<(), Miss> {
     }
     // SAFETY: as in `keep`.
     unsafe { (*state).ctl.op = 0 };
-    let result = tell(&call, ret);
+    let raced = audit::on() && {
+        // SAFETY: as in `keep`.
+        let [begun, ended] = unsafe { (*state).ctl_changes };
+        !audit::alone(call.ep, Snapshot { begun, ended })
+    };
+    let result = tell(&call, ret, if raced { ctl_flags::RACED } else { 0 });
     if audit::on() && call.ep != 0 {
         audit::end(call.ep);
         audit::walk(call.ep, audit_moment::CTL);
@@ -174,7 +183,7 @@ fn unseen() -> Result<(), Miss> {
 }
 
 #[inline(always)]
-fn tell(call: &Call, ret: i32) -> Result<(), Miss> {
+fn tell(call: &Call, ret: i32, raced: u32) -> Result<(), Miss> {
     let now = Now::take();
     context::reset();
     let &Call { epfd, op, fd, ep, file, event, .. } = call;
@@ -194,7 +203,7 @@ fn tell(call: &Call, ret: i32) -> Result<(), Miss> {
         record.fd = fd;
         record.events = event.events;
         record.ret = ret;
-        record.flags = event.known | state;
+        record.flags = event.known | state | raced;
     })
 }
 

@@ -205,7 +205,6 @@ fn body(ep: u64, delivered: i32, list: u64) -> Result<(), Miss> {
         record.flags = flags;
     })?;
     if audit::on() && list != 0 {
-        audit::scan_ends(now, ep, list);
         let state = tasks::get_or_make(now.tid)?;
         // Read back, since what fentry gives is a pointer to the verifier, which may not be divided.
         // SAFETY: as in `keep`.
@@ -213,6 +212,7 @@ fn body(ep: u64, delivered: i32, list: u64) -> Result<(), Miss> {
             (*state).changing = ep;
             core::ptr::read_volatile(&raw const (*state).changing)
         };
+        audit::scan_ends(now, ep, list);
         audit::begin(ep);
     }
     Ok(())

@@ -103,6 +103,10 @@ impl Model {
 
     /// The whole ready list at a moment when nothing was under way.
     fn compare_list(&mut self, walk: &Audited, ep: EpId, ready: &[u64], truncated: bool) {
+        self.merge_overflow(ep);
+        if let Some(ep) = self.eventpolls.get_mut(ep).filter(|_| !truncated) {
+            ep.disorder = false;
+        }
         let mut difference = Difference::of(walk.header.ts_ns, ep, "the ready list");
         let ts_ns = walk.header.ts_ns;
         let mut seen = BTreeSet::new();
@@ -115,7 +119,7 @@ impl Model {
             let rank = self.next_rank();
             let (mut doubted, mut missing) = (false, None);
             self.items.change(id, |item| {
-                doubted = item.ending | std::mem::take(&mut item.doubt);
+                doubted = item.ending | item.adding.is_some() | std::mem::take(&mut item.doubt);
                 if let Some(stay) = &mut item.stay {
                     stay.rank = rank;
                     if stay.tentative {
@@ -144,8 +148,7 @@ impl Model {
             }
             let mut doubted = false;
             let ended = self.items.change(id, |item| {
-                doubted = item.ending | std::mem::take(&mut item.doubt);
-                item.overflow = None;
+                doubted = item.ending | item.adding.is_some() | std::mem::take(&mut item.doubt);
                 let stay = item.stay?;
                 if stay.tentative && !doubted {
                     item.observed = Some((ts_ns, false));
@@ -178,6 +181,15 @@ impl Model {
                 None => difference.missing.push((*epi, None)),
             }
         }
+        let task = self.tasks.live_at(walk.header.tid).map(|task| task.id);
+        let batch = task.and_then(|id| self.tasks.get(id)).map(|task| &task.batch).filter(|batch| batch.ep == Some(ep));
+        if batch.is_some_and(|batch| !batch.reach_known) {
+            // The model knows that it does not know how far the scan came.
+            self.audit.doubtful = self.audit.doubtful.saturating_add(left.len() as u64);
+            bump(&mut self.audit.comparisons);
+            self.audit.add(difference);
+            return;
+        }
         let mut seen = BTreeSet::new();
         for epi in left {
             let Some(item) = self.item_in(ep, *epi).and_then(|id| self.items.get(id)) else {
@@ -199,7 +211,6 @@ impl Model {
                     difference.surplus.push((item.epi, Some(item.fd)));
                 }
             }
-            let task = self.tasks.live_at(walk.header.tid).map(|task| task.id);
             if let Some(task) = task.and_then(|id| self.tasks.get_mut(id)).filter(|task| task.batch.ep == Some(ep)) {
                 task.batch.found = Some((walk.header.ts_ns, found));
             }

@@ -22,6 +22,10 @@ pub struct Eventpoll {
     pub items_ever: u64,
     /// Whether it is open.
     pub alive: bool,
+    /// The order of its ready list is not certain: changes ran at the same time.
+    pub(crate) disorder: bool,
+    /// It has items on the overflow list.
+    pub(crate) overflow: bool,
 }
 
 /// All eventpolls, and some that have ended.
@@ -49,7 +53,17 @@ impl Eventpolls {
         let generation = self.last_at(address).map_or(1, |ep| ep.generation.saturating_add(1));
         let id = EpId(self.sequence.next());
         self.live.insert(address, id);
-        let eventpoll = Eventpoll { id, address, generation, seen_as: None, items: 0, items_ever: 0, alive: true };
+        let eventpoll = Eventpoll {
+            id,
+            address,
+            generation,
+            seen_as: None,
+            items: 0,
+            items_ever: 0,
+            alive: true,
+            disorder: false,
+            overflow: false,
+        };
         self.all.insert(id, eventpoll);
         Some(id)
     }

@@ -26,6 +26,8 @@ pub struct Item {
     pub data: u64,
     /// The task whose ADD has not ended yet.
     pub(crate) adding: Option<u32>,
+    /// The place it has if that ADD found it ready.
+    pub(crate) adding_rank: Option<u64>,
     /// An ADD or MOD after which no callback came: the item may have been ready then.
     pub(crate) armed: Option<Armed>,
     /// Its present stay on the ready list.
@@ -110,6 +112,7 @@ impl Items {
             events: seen.events,
             data: seen.data,
             adding: None,
+            adding_rank: None,
             armed: None,
             stay: None,
             requeue_rank: 0,

@@ -4,7 +4,7 @@
 use tracer_common::events::{Callback, Ctl, FileEnds, Raced, callback_flags, ctl_flags};
 
 use super::Model;
-use super::ids::ItemId;
+use super::ids::{EpId, ItemId};
 use super::outcome::Outcome;
 use super::ready::{Armed, Came, Stay, Went};
 
@@ -20,8 +20,18 @@ impl Model {
         let rank = self.next_rank();
         let scanning = callback.flags & callback_flags::SCANNING != 0;
         let linked = callback.flags & callback_flags::LINKED != 0;
+        let ep = self.items.get(id).map(|item| item.ep);
+        let overflowed = matches!(outcome, Outcome::Overflow | Outcome::AlreadyOverflow);
+        if let Some(ep) = ep.and_then(|ep| self.eventpolls.get_mut(ep)) {
+            let over = ep.overflow && !scanning;
+            ep.overflow = overflowed || (ep.overflow && scanning);
+            if over {
+                let ep = ep.id;
+                self.merge_overflow(ep);
+            }
+        }
         let ended = self.items.change(id, |item| {
-            if matches!(outcome, Outcome::Overflow | Outcome::AlreadyOverflow) {
+            if overflowed {
                 item.overflow.get_or_insert(rank);
                 return None;
             }
@@ -50,11 +60,29 @@ impl Model {
         }
     }
 
+    /// No scan runs: what came during the last one is on the ready list, also what came after its end was told.
+    pub(super) fn merge_overflow(&mut self, ep: EpId) {
+        for id in self.items.waiting(ep, self.limits.batch) {
+            self.items.change(id, |item| {
+                if let Some(rank) = item.overflow.take() {
+                    item.stay.get_or_insert(Stay::new(Came::Overflow, rank)).tentative = false;
+                }
+            });
+        }
+    }
+
     /// The end of an ADD or a MOD shows whether the item is ready: no callback says so (`ep_insert`, `ep_modify`, fs/eventpoll.c).
     pub(super) fn ctl_shows(&mut self, id: ItemId, ctl: &Ctl, armed: Armed) {
-        let rank = self.next_rank();
+        let now = self.next_rank();
+        let rank = self.items.get(id).and_then(|item| item.adding_rank).unwrap_or(now);
+        if ctl.flags & ctl_flags::RACED != 0
+            && let Some(ep) = self.items.get(id).map(|item| item.ep).and_then(|ep| self.eventpolls.get_mut(ep))
+        {
+            ep.disorder = true;
+        }
         let linked = ctl.flags & (ctl_flags::FOUND | ctl_flags::LINKED) == ctl_flags::FOUND | ctl_flags::LINKED;
         self.items.change(id, |item| {
+            item.adding_rank = None;
             if linked {
                 let came = Armed::came(Some(armed));
                 item.stay.get_or_insert(Stay::new(came, rank)).tentative = false;
@@ -69,7 +97,13 @@ impl Model {
     /// A callback's outcome is not certain: another change ran at the same time.
     pub(super) fn on_raced(&mut self, raced: &Raced) {
         let Some(id) = self.items.at(raced.epi) else { return };
-        self.items.change(id, |item| item.doubt = true);
+        let ep = self.items.change(id, |item| {
+            item.doubt = true;
+            item.ep
+        });
+        if let Some(ep) = ep.and_then(|ep| self.eventpolls.get_mut(ep)) {
+            ep.disorder = true;
+        }
     }
 
     /// A file's items leave their eventpolls between now and the file's end.

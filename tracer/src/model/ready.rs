@@ -114,6 +114,8 @@ pub(crate) struct Batch {
     pub(crate) ep: Option<EpId>,
     /// It is known how far the scan came; else it may have ended anywhere behind the last item delivered.
     pub(crate) reach_known: bool,
+    /// The order of the list was known.
+    pub(crate) order_known: bool,
     /// The scan left items over.
     pub(crate) left_over: bool,
     /// The rank of the last item delivered.

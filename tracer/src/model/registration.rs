@@ -106,7 +106,9 @@ impl Model {
         }
         self.make_room(&seen);
         if let Some(id) = self.add_item(&seen) {
+            let rank = self.next_rank();
             self.items.change(id, |item| {
+                item.adding_rank = Some(rank);
                 item.adding = Some(tid);
                 item.armed = Some(Armed::Add);
             });

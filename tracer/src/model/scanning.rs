@@ -26,6 +26,8 @@ struct Fate {
     requeues: bool,
     /// It is known how far the scan came.
     reach_known: bool,
+    /// The order of the list is known.
+    order_known: bool,
 }
 
 /// What became of one item in a scan.
@@ -66,6 +68,7 @@ impl Model {
                 taken,
                 ep: Some(ep),
                 reach_known: fate.reach_known,
+                order_known: fate.order_known,
                 left_over: has(scan_flags::LEFT_OVER),
                 ..Batch::default()
             };
@@ -88,13 +91,16 @@ impl Model {
     fn fate(&self, task: TaskId, scan: &Scan) -> Fate {
         let has = |flag: u32| scan.flags & flag != 0;
         let lists = has(scan_flags::LISTS_KNOWN);
+        let order_known = !self.eventpolls.live_at(scan.ep).is_some_and(|ep| ep.disorder);
         let first_left = self.items.at(scan.first_left).and_then(|id| self.items.get(id));
         let left_over = lists && has(scan_flags::LEFT_OVER);
-        let left_from = first_left.filter(|_| left_over).and_then(|item| item.stay).map(|stay| stay.rank);
+        let left_from =
+            first_left.filter(|_| left_over && order_known).and_then(|item| item.stay).map(|stay| stay.rank);
         Fate {
             task,
             left_from,
             reach_known: lists && (!left_over || left_from.is_some()),
+            order_known,
             delivers: delivers(scan),
             requeues: delivers(scan) && (!lists || has(scan_flags::REQUEUED)),
         }
@@ -200,6 +206,12 @@ impl Model {
                 if batch.truncated {
                     item.doubt |= mine;
                     return Some(Went::Unknown);
+                }
+                if !batch.reach_known && !batch.order_known && batch.left_over {
+                    // Not ready, or not reached.
+                    item.doubt = true;
+                    item.stay = item.stay.or(Some(Stay { tentative: false, ..taken.stay }));
+                    return None;
                 }
                 if carried && (mine || item.stay.is_none()) {
                     let carried = taken.stay.carried.saturating_add(1);
