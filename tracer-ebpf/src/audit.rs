@@ -157,20 +157,22 @@ fn quiet_walk(now: Now, ep: u64, before: Snapshot) -> Result<(u32, u32), Miss> {
 }
 
 /// A scan ends: the ready list holds what it put back, `left` what it did not reach. `ep->mtx` is held and callbacks go to the
-/// overflow list, so neither changes. Only what is under way elsewhere is not told yet: then the walk does not count.
+/// overflow list, so neither changes. What is under way elsewhere is not
+/// told yet: then the walk does not count. `before` is older than `now`.
 #[inline(always)]
-pub(crate) fn scan_ends(now: Now, ep: u64, left: u64) {
-    settle(scan_lists(now, ep, left));
+pub(crate) fn scan_ends(now: Now, ep: u64, left: u64, before: Snapshot) {
+    settle(scan_lists(now, ep, left, before));
 }
 
 #[inline(always)]
-fn scan_lists(now: Now, ep: u64, left: u64) -> Result<(), Miss> {
+fn scan_lists(now: Now, ep: u64, left: u64, before: Snapshot) -> Result<(), Miss> {
     let ready = List { head: ep + offset!(ep_rdllist) as u64, name: audit_list::READY };
     let (told, more) = items(now, ep, &ready)?;
     let left = List { head: left, name: audit_list::LEFT_OVER };
     let (told_left, more_left) = items(now, ep, &left)?;
-    let changes = snapshot(ep);
-    let valid = if changes.begun == changes.ended { audit_flags::VALID } else { 0 };
+    let after = snapshot(ep);
+    let quiet = before.begun == before.ended && after.begun == before.begun;
+    let valid = if quiet { audit_flags::VALID } else { 0 };
     tell(now, ep, audit_moment::SCAN_END, valid | more | more_left, told + told_left)
 }
 

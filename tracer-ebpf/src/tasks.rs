@@ -11,6 +11,8 @@ pub(crate) const IN_WAIT: u32 = 1;
 pub(crate) const NAMED: u32 = 1 << 1;
 /// The task runs an io_uring `EPOLL_CTL`.
 pub(crate) const IN_IO_CTL: u32 = 1 << 2;
+/// The task is not under trace, but uses an eventpoll that is.
+pub(crate) const STRANGER: u32 = 1 << 3;
 
 /// A task's calls in progress.
 #[derive(Clone, Copy)]
@@ -33,6 +35,8 @@ pub(crate) struct TaskState {
     pub(crate) described: u64,
     /// For the audit: the eventpoll whose lists the end of a scan of this task is changing; 0 if none.
     pub(crate) changing: u64,
+    /// For the audit: the eventpoll that was scanned last.
+    pub(crate) scanned: u64,
     /// For the audit: the changes of the eventpoll that had begun and ended when the `epoll_ctl` began.
     pub(crate) ctl_changes: [u64; 2],
     /// The watched file that this task is ending, 0 if none.
@@ -55,6 +59,7 @@ const EMPTY: TaskState = TaskState {
     ctl: Call::NONE,
     described: 0,
     changing: 0,
+    scanned: 0,
     ctl_changes: [0; 2],
     ending_file: 0,
     ending_ep: 0,

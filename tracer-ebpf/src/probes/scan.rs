@@ -10,6 +10,7 @@ use aya_ebpf::programs::{FEntryContext, FExitContext, ProbeContext, RetProbeCont
 use tracer_common::events::{DELIVERED_UNKNOWN, Scan, scan_flags};
 use tracer_common::{Hook, Miss};
 
+use crate::audit::Snapshot;
 use crate::emit::{Now, current_tid, emit, settle};
 use crate::globals::{config, offset};
 use crate::rescue::{self, Point};
@@ -185,12 +186,13 @@ fn lists(ep: u64, list: u64) -> Result<(u32, u64), Miss> {
 
 #[inline(always)]
 fn body(ep: u64, delivered: i32, list: u64) -> Result<(), Miss> {
-    let now = Now::take();
     // Only a traced task's wait is remembered: then its eventpoll is traced.
-    let in_wait = ep != 0 && tasks::waits_on(now.tid) == ep;
+    let in_wait = ep != 0 && tasks::waits_on(current_tid()) == ep;
     if !in_wait && !filter::traced_ep(ep) {
         return Ok(());
     }
+    let before = changes(ep)?;
+    let now = Now::take();
     let list = if config!(scan_list_is_head) == 0 { 0 } else { list };
     let (mut flags, first_left) = if list == 0 { (0, 0) } else { lists(ep, list)? };
     if in_wait {
@@ -205,17 +207,35 @@ fn body(ep: u64, delivered: i32, list: u64) -> Result<(), Miss> {
         record.flags = flags;
     })?;
     if audit::on() && list != 0 {
+        let ep = scalar(ep)?;
+        audit::scan_ends(now, ep, list, before);
         let state = tasks::get_or_make(now.tid)?;
-        // Read back, since what fentry gives is a pointer to the verifier, which may not be divided.
         // SAFETY: as in `keep`.
-        let ep = unsafe {
-            (*state).changing = ep;
-            core::ptr::read_volatile(&raw const (*state).changing)
-        };
-        audit::scan_ends(now, ep, list);
+        unsafe { (*state).changing = ep };
         audit::begin(ep);
     }
     Ok(())
+}
+
+/// The changes of the eventpoll's lists so far, for the audit.
+#[inline(always)]
+fn changes(ep: u64) -> Result<Snapshot, Miss> {
+    if !audit::on() || ep == 0 {
+        return Ok(Snapshot { begun: 0, ended: 0 });
+    }
+    Ok(audit::snapshot(scalar(ep)?))
+}
+
+/// Keeps the eventpoll with the task until the scan is over, and reads it back: what fentry gives is a pointer to the verifier,
+/// which may not be divided.
+#[inline(always)]
+fn scalar(ep: u64) -> Result<u64, Miss> {
+    let state = tasks::get_or_make(current_tid())?;
+    // SAFETY: as in `keep`.
+    unsafe {
+        (*state).scanned = ep;
+        Ok(core::ptr::read_volatile(&raw const (*state).scanned))
+    }
 }
 
 #[inline(always)]

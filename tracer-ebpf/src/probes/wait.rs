@@ -9,7 +9,7 @@ use tracer_common::{Hook, MAX_RETURNED, Miss};
 use crate::emit::{Now, count, current_tid, emit, settle};
 use crate::globals::config;
 use crate::rescue::{self, Point};
-use crate::tasks::{IN_WAIT, NAMED, TaskState};
+use crate::tasks::{IN_WAIT, NAMED, STRANGER, TaskState};
 use crate::{audit, context, files, filter, kread, sys_exit, tasks};
 
 /// 5.11 to 7.3: `int do_epoll_wait(int epfd, struct epoll_event *events, int maxevents, struct timespec64 *to)`;
@@ -123,12 +123,50 @@ fn timeout_ns(timeout: u64) -> Result<i64, Miss> {
 #[inline(always)]
 fn entry(epfd: i32, events: u64, maxevents: i32, timeout: u64) -> Result<(), Miss> {
     let now = Now::take();
-    // A task that has a state is traced: only traced tasks are given one.
-    let state = match tasks::get(now.tid) {
-        Some(state) => state,
-        None if filter::traced(now.tgid) => tasks::get_or_make(now.tid)?,
-        None => return own(now.tgid, epfd),
+    let known = tasks::get(now.tid);
+    let state = match known {
+        // A task that has waited before is known.
+        // SAFETY: a map value outlives the program's run.
+        Some(state) if unsafe { (*state).flags } & (NAMED | STRANGER) == NAMED => state,
+        _ if filter::traced(now.tgid) => tasks::get_or_make(now.tid)?,
+        _ => return stranger(now, Call { epfd, events, maxevents, timeout }),
     };
+    begins(now, state, Call { epfd, events, maxevents, timeout })
+}
+
+/// The arguments of a wait.
+#[derive(Clone, Copy)]
+struct Call {
+    epfd: i32,
+    events: u64,
+    maxevents: i32,
+    timeout: u64,
+}
+
+/// A task that is not under trace: what it does counts when its eventpoll is. With every process under trace, the tracer's own
+/// eventpolls must be known to be left out.
+#[inline(always)]
+fn stranger(now: Now, call: Call) -> Result<(), Miss> {
+    let own = now.tgid == config!(own_tgid);
+    if own && config!(trace_all) == 0 {
+        return Ok(());
+    }
+    let (ep, known) = files::eventpoll(files::of_current(call.epfd)?)?;
+    if own {
+        return filter::adopt(ep, false).map(|_| ());
+    }
+    if !known || !filter::traced_ep(ep) {
+        return Ok(());
+    }
+    let state = tasks::get_or_make(now.tid)?;
+    // SAFETY: as in `entry`.
+    unsafe { (*state).flags |= STRANGER };
+    begins(now, state, call)
+}
+
+#[inline(always)]
+fn begins(now: Now, state: *mut TaskState, call: Call) -> Result<(), Miss> {
+    let Call { epfd, events, maxevents, timeout } = call;
     context::reset();
     let (ep, known) = files::eventpoll(files::of_current(epfd)?)?;
     if !known {
@@ -157,16 +195,6 @@ fn entry(epfd: i32, events: u64, maxevents: i32, timeout: u64) -> Result<(), Mis
         audit::walk(ep, audit_moment::WAIT);
     }
     Ok(())
-}
-
-/// With every process under trace, the tracer's own eventpolls must be known to be left out.
-#[inline(always)]
-fn own(tgid: u32, epfd: i32) -> Result<(), Miss> {
-    if config!(trace_all) == 0 || tgid != config!(own_tgid) {
-        return Ok(());
-    }
-    let (ep, _) = files::eventpoll(files::of_current(epfd)?)?;
-    filter::adopt(ep, false).map(|_| ())
 }
 
 /// Reports the current task's name once, when it first waits.

@@ -57,25 +57,30 @@ fn body(entry: u64, ret: i32) -> Result<(), Miss> {
     let mut now = Now::take();
     let task: u64 = kread::kernel(entry + offset!(wait_private) as u64)?;
     let tgid: u32 = kread::kernel(task + offset!(task_tgid) as u64)?;
-    if !filter::traced(tgid) {
+    // Plain numbers: 5.10 refuses to copy what was not set.
+    let (caused, cause_ts, cause_ep) = match context::innermost() {
+        Some(frame) => (true, frame.ts_ns, frame.ep),
+        None => (false, 0, 0),
+    };
+    // A callback that was reported is of an eventpoll under trace, whoever waits on it.
+    if cause_ts == 0 && !filter::traced(tgid) {
         return Ok(());
     }
     let tid: u32 = kread::kernel(task + offset!(task_pid) as u64)?;
-    let (cause, cause_ts, ep) = match context::innermost() {
-        Some(frame) => {
-            if frame.ts_ns == 0 {
-                // The callback was not reported because nobody had named its eventpoll yet: a traced task waits on it.
-                filter::adopt(frame.ep, true)?;
-            } else {
-                // This runs after the wake-up, when the task may long be running on another CPU: its cause comes before that.
-                now.ts_ns = frame.ts_ns;
-            }
-            (WakeCause::Callback, frame.ts_ns, frame.ep)
+    let (cause, ep) = if caused {
+        if cause_ts == 0 {
+            // The callback was not reported because nobody had named its eventpoll yet: a traced task waits on it.
+            filter::adopt(cause_ep, true)?;
+        } else {
+            // This runs after the wake-up, when the task may long be running on another CPU: its cause comes before that.
+            now.ts_ns = cause_ts;
         }
-        None => match tasks::waits_on(now.tid) {
-            0 => (WakeCause::Task, 0, 0),
-            ep => (WakeCause::Scan, 0, ep),
-        },
+        (WakeCause::Callback, cause_ep)
+    } else {
+        match tasks::waits_on(now.tid) {
+            0 => (WakeCause::Task, 0),
+            ep => (WakeCause::Scan, ep),
+        }
     };
     emit::<Wake>(now, |record| {
         // SAFETY: `emit` gives a slot for one record.

@@ -88,8 +88,12 @@ impl Model {
                 item.stay.get_or_insert(Stay::new(came, rank)).tentative = false;
                 item.armed = None;
                 item.observed = None;
-            } else if item.stay.is_none() {
-                item.armed = Some(armed);
+            } else {
+                // Not found, or not ready any more: with another change at the same time that says nothing.
+                item.doubt |= ctl.flags & ctl_flags::RACED != 0;
+                if item.stay.is_none() {
+                    item.armed = Some(armed);
+                }
             }
         });
     }
