@@ -1,6 +1,7 @@
 //! The tests that need a kernel of their own: all cases of one kernel run in one virtual machine.
 
 mod attach;
+pub(crate) mod foreign;
 mod herd;
 mod independent;
 mod killed;
@@ -27,6 +28,7 @@ pub(crate) fn cases(filter: &str) -> Vec<Case> {
     cases.extend(independent::cases());
     cases.extend(killed::cases());
     cases.extend(attach::cases());
+    cases.extend(foreign::cases());
     cases.retain(|case| case.name.contains(filter));
     cases
 }
