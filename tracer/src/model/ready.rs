@@ -107,6 +107,7 @@ pub(crate) struct Taken {
 
 /// Items that a task took off the ready list with its last scan, and how many of its wait's events are still to come.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "what is known of one scan, each by itself")]
 pub(crate) struct Batch {
     /// What the scan took and came to.
     pub(crate) taken: BTreeMap<ItemId, Taken>,

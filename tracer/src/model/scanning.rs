@@ -16,6 +16,7 @@ const MAX_SAME_DATA: usize = 16;
 
 /// What a scan is known to have done with the items it took.
 #[derive(Debug, Clone, Copy)]
+#[expect(clippy::struct_excessive_bools, reason = "what is known of one scan, each by itself")]
 struct Fate {
     task: TaskId,
     /// Items from this rank on were not reached.

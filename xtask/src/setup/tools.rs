@@ -17,6 +17,8 @@ pub(crate) const QEMU: Tool = Tool { program: "qemu-system-x86_64", package: "qe
 
 pub(crate) const BPFTRACE: Tool = Tool { program: "bpftrace", package: "bpftrace" };
 pub(crate) const STRACE: Tool = Tool { program: "strace", package: "strace" };
+/// Rust links with it as well.
+pub(crate) const CC: Tool = Tool { program: "cc", package: "gcc" };
 
 /// Finds a tool on `PATH`, or installs its package when this user may; else says what to type.
 pub(crate) fn find_or_install(tool: &Tool, otherwise: &str) -> Result<PathBuf> {

@@ -96,7 +96,7 @@ fn fan_out_is_exact(spec: &Spec, report: &Value) -> Result<()> {
 }
 
 /// Each woken task either came back with events or slept on inside the same call, where no syscall shows it.
-fn every_wake_has_an_end(row: &Value) -> Result<()> {
+pub(super) fn every_wake_has_an_end(row: &Value) -> Result<()> {
     let number = |path: &str| {
         row.pointer(path).and_then(Value::as_u64).with_context(|| format!("the report has no herd[0]{path}: {row}"))
     };
@@ -109,7 +109,7 @@ fn every_wake_has_an_end(row: &Value) -> Result<()> {
     Ok(())
 }
 
-fn histogram(row: &Value, what: &str) -> Result<BTreeMap<u64, u64>> {
+pub(super) fn histogram(row: &Value, what: &str) -> Result<BTreeMap<u64, u64>> {
     let histogram = row
         .get(what)
         .and_then(|spread| spread.get("histogram"))

@@ -2,6 +2,7 @@
 
 mod attach;
 mod churn;
+pub(crate) mod foreign;
 mod herd;
 mod independent;
 mod killed;
@@ -29,6 +30,7 @@ pub(crate) fn cases(filter: &str) -> Vec<Case> {
     cases.extend(killed::cases());
     cases.extend(attach::cases());
     cases.extend(churn::cases());
+    cases.extend(foreign::cases());
     cases.retain(|case| case.name.contains(filter));
     cases
 }

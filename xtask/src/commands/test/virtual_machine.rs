@@ -12,7 +12,7 @@ use crate::vm::kernel::{self, Selector};
 use crate::vm::plan::Plan;
 use crate::vm::protocol::Frame;
 use crate::vm::session::{self, JobResult, Shape};
-use crate::vmtest::{self, Case};
+use crate::vmtest::{self, Case, foreign};
 
 /// Runs all cases on all kernels.
 pub(super) fn tests(shape: &Shape, kernels: &[Selector], filter: &str) -> Result<Tally> {
@@ -25,11 +25,13 @@ pub(super) fn tests(shape: &Shape, kernels: &[Selector], filter: &str) -> Result
     let bpftrace = tools::find_or_install(&tools::BPFTRACE, otherwise)?;
     let kernels = kernels.iter().map(kernel::resolve).collect::<Result<Vec<_>>>()?;
     let programs = guest_build::build(&["xtask", "eptrace", "demos"])?;
+    let mut packed = vec![programs.join("eptrace"), programs.join("demos"), bpftrace];
+    packed.extend(foreign::programs(&cases)?);
     let contents = Contents {
         init: programs.join("xtask"),
-        programs: vec![programs.join("eptrace"), programs.join("demos"), bpftrace],
+        programs: packed,
+        files: foreign::files(&cases, &programs)?,
         busybox: Some(busybox::busybox()?),
-        ..Contents::default()
     };
     let mut total = Tally::default();
     for kernel in &kernels {

@@ -1,0 +1,258 @@
+//! The kernel's own epoll test. Each of its tests draws eventpolls, items and threads, makes something ready, and states
+//! who must come back from which call with how many events. Its verdicts are its expectations; the witness linked into it
+//! counts every thread's calls; eptrace must arrive at the same counts, and wake whom the witness saw come back.
+
+use std::collections::BTreeSet;
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
+
+use super::witnessed::{self, Difference, Thread, number};
+use crate::herd::outcome::{json, succeeded};
+use crate::herd::spec::{Backend, word};
+use crate::vm::plan::Job;
+use crate::vm::session::JobResult;
+use crate::vmtest::Case;
+
+pub(super) const PROGRAM: &str = "epoll_wakeup_test";
+
+/// Tests that race on purpose, a hundred thousand, three hundred and a thousand times over: `epoll_ctl` against a wait, ten
+/// waiters against ten writers, a wakeup against a timeout. There a thread can be taken off the wait queue before it has gone
+/// to sleep, or when its time has passed anyway.
+const RACING: [u32; 3] = [59, 60, 61];
+
+/// Tests that make two sources ready one after the other and expect an event for each of two threads. They hold only when the
+/// second write is faster than the woken threads: one that looks before it finds nothing. Each of them may fail for this
+/// reason, and for no other: then one thread came back with events, not two.
+const HURRIED: [u32; 10] = [11, 12, 15, 16, 53, 54, 55, 56, 57, 58];
+
+/// Where the kernel preempts a task inside of a BPF program, another task on that CPU skips the same program (`migrate_disable`
+/// and `prog->active` in kernel/bpf/trampoline.c; seen on 7.3 with fentry, 15 events of 435 000). eptrace counts that as
+/// recursion and calls its report incomplete. Few events may go that way, and no more may differ than were counted.
+const ONE_IN: u64 = 10_000;
+
+pub(super) fn cases() -> Vec<Case> {
+    // It takes most of a minute, so one backend must do; the servers are traced with both.
+    vec![case(Backend::Fentry)]
+}
+
+fn case(backend: Backend) -> Case {
+    let record = format!(
+        "eptrace record -o wakeup.arrow --backend {} -- {PROGRAM} > verdicts || {{ cat verdicts; exit 1; }}; cat verdicts",
+        word(backend)
+    );
+    let mut record = Job::new("the kernel's epoll test", &["sh", "-c", &record], 300).returning(&["witness.json"]);
+    record.env.push(("WITNESS".to_owned(), "witness.json".to_owned()));
+    // A test that fails under eptrace must fail without it too.
+    let again =
+        format!("if grep -q '^not ok' verdicts; then {PROGRAM}; else cat verdicts; fi; rm -f wakeup.arrow verdicts");
+    Case {
+        name: format!("{PROGRAM} of the kernel: verdicts, counts and wakes are its own with {}", word(backend)),
+        jobs: vec![
+            record,
+            Job::new("the report", &["eptrace", "report", "--json", "wakeup.arrow"], 60),
+            Job::new("the same without eptrace, if a test failed", &["sh", "-c", &again], 300),
+        ],
+        check: Box::new(move |results| check(results, backend)),
+    }
+}
+
+fn check(results: &[JobResult], backend: Backend) -> Result<()> {
+    let [record, report, untraced] = results else { anyhow::bail!("three jobs have {} results", results.len()) };
+    succeeded(record, "the recording of the kernel's epoll test")?;
+    let report = json(report, "eptrace report --json")?;
+    ensure!(report["backend"] == word(backend).as_str(), "the backend is {}", report["backend"]);
+    let verdicts = verdicts(&record.out());
+    ensure!(!verdicts.is_empty(), "the kernel's epoll test gave no verdict: {}", record.out());
+    let failed = |verdicts: &[Verdict]| -> BTreeSet<String> {
+        verdicts
+            .iter()
+            .filter(|verdict| !verdict.ok && !verdict.is(&HURRIED))
+            .map(|verdict| verdict.name.clone())
+            .collect()
+    };
+    let (with, without) = (failed(&verdicts), failed(&self::verdicts(&untraced.out())));
+    ensure!(with == without, "failing under eptrace: {with:?}, failing without: {without:?}");
+    let witness = record.files.get("witness.json").context("the witness wrote nothing")?;
+    let tests = tests(&serde_json::from_slice(witness).context("the witness wrote no JSON")?)?;
+    ensure!(tests.len() == verdicts.len(), "{} tests called epoll, {} gave a verdict", tests.len(), verdicts.len());
+    for (verdict, threads) in verdicts.iter().zip(&tests).filter(|(verdict, _)| verdict.is(&HURRIED)) {
+        hurried(verdict, threads)?;
+    }
+    let threads: Vec<Thread> = tests.iter().flatten().cloned().collect();
+    let mut found = witnessed::differences(&threads, &report, &witnessed::EPOLL)?;
+    let rows = witnessed::rows(&report)?;
+    for (verdict, threads) in verdicts.iter().zip(&tests) {
+        for thread in threads {
+            // A thread without a row has counts of zero, which are compared above.
+            let Some(row) = rows.get(&thread.tid) else { continue };
+            if let Err(error) = wakes(thread, row, verdict.is(&RACING)) {
+                found.push((1, format!("{}, thread {}: {error:#}", verdict.name, thread.tid)));
+            }
+        }
+    }
+    within_losses(&found, &report)
+}
+
+/// Without losses nothing may differ; with them, no more than was lost.
+fn within_losses(found: &[Difference], report: &Value) -> Result<()> {
+    let lost = report.get("lost").context("the report has no losses")?;
+    let by = lost.get("by").and_then(Value::as_array).context("the report does not say where losses are")?;
+    let events = number(lost, "events")?;
+    let only_recursion = by.iter().filter(|row| row["loses_events"] == true).all(|row| row["reason"] == "recursion");
+    ensure!(only_recursion && events <= number(report, "events")? / ONE_IN, "events were lost: {lost}");
+    let differs: u64 = found.iter().map(|(by, _)| by).sum();
+    ensure!(
+        differs <= events,
+        "the counts are not the witness's, with {events} events lost:\n{}",
+        witnessed::words(found)
+    );
+    Ok(())
+}
+
+/// Two threads came back with events when the test says so, else one.
+fn hurried(verdict: &Verdict, threads: &[Thread]) -> Result<()> {
+    let returned = threads.iter().filter(|thread| thread.count("waits_returned") > 0).count();
+    let expected = if verdict.ok { 2 } else { 1 };
+    ensure!(returned == expected, "{}: {returned} threads came back with events, not {expected}", verdict.name);
+    Ok(())
+}
+
+/// Who was woken. `ep_poll` puts a thread on the eventpoll's wait queue before it sleeps, and a wake takes it off again
+/// (`ep_autoremove_wake_function`, 5.10 to 7.3). So a wait that never could sleep is never woken; and each wake is the last of
+/// its wait, or one that found nothing and was followed by another sleep. Where nothing races, a wait that slept and came
+/// back with events was woken, and one that a signal or the time ended was not. A busy machine can start a thread so late that
+/// all is ready already; then it may have slept for the eventpoll's mutex (`ep_send_events`), which is no wake.
+fn wakes(thread: &Thread, row: &Value, racing: bool) -> Result<()> {
+    let taken = number(row, "woken")? + number(row, "already_running")?;
+    let swallowed = number(row, "swallowed")?;
+    if thread.count("could_sleep") == 0 {
+        ensure!(taken == 0 && swallowed == 0, "it never could sleep, and is said to be woken {taken} times");
+    }
+    let most = thread.count("could_sleep") + swallowed;
+    ensure!(taken <= most, "{taken} wakes, when there can be {most} at most: {row}");
+    let least = thread.count("slept_before_write") + swallowed;
+    let most = thread.count("slept_and_returned") + swallowed;
+    ensure!(racing || (least..=most).contains(&taken), "{taken} wakes, not {least} to {most}: {row}");
+    Ok(())
+}
+
+/// What the harness says of one test.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Verdict {
+    name: String,
+    ok: bool,
+}
+
+impl Verdict {
+    /// Whether it is one of these tests, which the kernel calls epoll1 and so on.
+    fn is(&self, numbers: &[u32]) -> bool {
+        let number = self.name.strip_prefix("global.epoll").and_then(|number| number.parse().ok());
+        number.is_some_and(|number| numbers.contains(&number))
+    }
+}
+
+/// Lines of `ok N NAME` and `not ok N NAME`, in the order in which the tests ran.
+fn verdicts(said: &str) -> Vec<Verdict> {
+    let verdict = |line: &str| {
+        let (ok, rest) = match line.strip_prefix("not ok ") {
+            Some(rest) => (false, rest),
+            None => (true, line.strip_prefix("ok ")?),
+        };
+        Some(Verdict { name: rest.split_whitespace().nth(1)?.to_owned(), ok })
+    };
+    said.lines().filter_map(verdict).collect()
+}
+
+/// The witness's threads, test by test: the harness forks a process for each, one after another.
+fn tests(witness: &Value) -> Result<Vec<Vec<Thread>>> {
+    let mut pids: Vec<u64> = Vec::new();
+    let mut tests: Vec<Vec<Thread>> = Vec::new();
+    for task in witness.get("tasks").and_then(Value::as_array).context("the witness names no tasks")? {
+        let counts = task.as_object().context("the witness's task is no object")?;
+        let counts = counts.iter().filter_map(|(name, value)| Some((name.clone(), value.as_u64()?))).collect();
+        let thread = Thread { tid: number(task, "tid")?, counts };
+        let pid = number(task, "pid")?;
+        if let Some(at) = pids.iter().position(|known| *known == pid) {
+            tests[at].push(thread);
+        } else {
+            pids.push(pid);
+            tests.push(vec![thread]);
+        }
+    }
+    Ok(tests)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{HURRIED, Verdict, hurried, tests, verdicts, wakes, within_losses};
+    use crate::vmtest::foreign::witnessed::Thread;
+    use serde_json::json;
+
+    #[test]
+    fn verdicts_keep_the_order_of_the_tests() {
+        let said = "TAP version 13\n# ok so\nok 1 global.epoll1\nnot ok 2 global.epoll2\nok 3 global.epoll3 # SKIP\n";
+        let verdict = |name: &str, ok| Verdict { name: name.into(), ok };
+        assert_eq!(
+            verdicts(said),
+            [verdict("global.epoll1", true), verdict("global.epoll2", false), verdict("global.epoll3", true)]
+        );
+    }
+
+    #[test]
+    fn threads_are_gathered_by_process() {
+        let witness = json!({"tasks": [{"pid": 5, "tid": 5, "waits": 1}, {"pid": 7, "tid": 7}, {"pid": 5, "tid": 6}]});
+        let tids: Vec<Vec<u64>> =
+            tests(&witness).unwrap().iter().map(|test| test.iter().map(|thread| thread.tid).collect()).collect();
+        assert_eq!(tids, [vec![5, 6], vec![7]]);
+        assert!(tests(&json!({})).is_err());
+    }
+
+    #[test]
+    fn a_wake_too_many_or_too_few_is_an_error() {
+        let thread = |could: u64, slept: u64| Thread {
+            tid: 1,
+            counts: [("could_sleep", could), ("slept_and_returned", slept), ("slept_before_write", slept)]
+                .map(|(name, count)| (name.to_owned(), count))
+                .into(),
+        };
+        let row = |woken: u64, swallowed: u64| json!({"woken": woken, "already_running": 0, "swallowed": swallowed});
+        assert!(wakes(&thread(1, 1), &row(1, 0), false).is_ok());
+        assert!(wakes(&thread(1, 1), &row(3, 2), false).is_ok());
+        assert!(wakes(&thread(1, 1), &row(0, 0), false).is_err());
+        assert!(wakes(&thread(1, 0), &row(1, 0), false).is_err());
+        let mut late = thread(1, 1);
+        late.counts.insert("slept_before_write".to_owned(), 0);
+        assert!(wakes(&late, &row(0, 0), false).is_ok() && wakes(&late, &row(1, 0), false).is_ok());
+        assert!(wakes(&late, &row(2, 1), true).is_ok() && wakes(&late, &row(3, 1), false).is_err());
+        assert!(wakes(&thread(1, 0), &row(1, 0), true).is_ok());
+        assert!(wakes(&thread(1, 0), &row(2, 0), true).is_err());
+        assert!(wakes(&thread(0, 0), &row(1, 1), true).is_err());
+    }
+
+    #[test]
+    fn a_hurried_test_fails_only_because_one_thread_came_too_early() {
+        let verdict = |ok| Verdict { name: "global.epoll16".into(), ok };
+        let thread = |returned| Thread { tid: 1, counts: [("waits_returned".to_owned(), returned)].into() };
+        assert!(verdict(true).is(&HURRIED) && !verdict(true).is(&[1]));
+        assert!(hurried(&verdict(true), &[thread(1), thread(1)]).is_ok());
+        assert!(hurried(&verdict(true), &[thread(1), thread(0)]).is_err());
+        assert!(hurried(&verdict(false), &[thread(1), thread(0)]).is_ok());
+        assert!(hurried(&verdict(false), &[thread(0), thread(0)]).is_err());
+    }
+
+    #[test]
+    fn no_more_may_differ_than_was_lost_to_recursion() {
+        let report = |lost: u64, reason: &str| {
+            json!({"events": 400_000, "lost": {"events": lost, "by": [
+                {"reason": reason, "count": lost, "loses_events": lost > 0}]}})
+        };
+        let differ = |by: u64| [(by, "waits".to_owned())];
+        assert!(within_losses(&[], &report(0, "recursion")).is_ok());
+        assert!(within_losses(&differ(1), &report(0, "recursion")).is_err());
+        assert!(within_losses(&differ(2), &report(2, "recursion")).is_ok());
+        assert!(within_losses(&differ(3), &report(2, "recursion")).is_err());
+        assert!(within_losses(&[], &report(2, "ring-full")).is_err());
+        assert!(within_losses(&[], &report(41, "recursion")).is_err());
+    }
+}
