@@ -29,8 +29,9 @@ each step before the tests counts as one. Exit status: 0 nothing failed, 1 somet
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct TestArgs {
-    /// The kernels to test on: lines such as 6.1 or 7, `newest`, `default`, or the path of a vmlinuz (may be repeated)
-    #[arg(long, value_name = "SELECTOR", default_values = ["6.1", "6.12"])]
+    /// The kernels to test on: lines such as 6.1 or 7, `newest`, `previous` (the line before the newest), `default`, or the path
+    /// of a vmlinuz (may be repeated)
+    #[arg(long, value_name = "SELECTOR", default_values = ["5.10", "6.1", "6.12", "previous", "newest"])]
     kernel: Vec<Selector>,
     /// Leave the tests out that need a virtual machine
     #[arg(long)]

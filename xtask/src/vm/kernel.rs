@@ -1,6 +1,6 @@
 //! Kernels for the guest: the newest cloud kernel of a Debian suite, or a file.
 //!
-//! A selector names a line (`6.1`), the newest of a major version (`7`), `newest`, or a path. The package is looked up
+//! A selector names a line (`6.1`), the newest of a major version (`7`), `newest`, `previous` (the line before), or a path. The package is looked up
 //! in the archive's index, never pinned, for versions leave the archive as new ones come.
 
 use std::fs;
@@ -17,6 +17,8 @@ use crate::{cache, progress};
 /// Which suite carries which line. A line that is not here is looked for among the backports.
 const LINES: &[(&str, &str)] = &[("5.10", "bullseye"), ("6.1", "bookworm"), ("6.12", "trixie")];
 const BACKPORTS: &str = "trixie-backports";
+/// Stands for the line before the newest, which only the index can tell.
+const PREVIOUS: &str = "previous";
 /// Depends on the suite's current cloud kernel.
 const METAPACKAGE: &str = "linux-image-cloud-amd64";
 
@@ -33,6 +35,8 @@ pub(crate) enum Selector {
     Default,
     /// The newest kernel there is.
     Newest,
+    /// The newest kernel of the line before the newest.
+    Previous,
     /// The newest whose version begins so, such as `6.1` or `7`.
     Line(String),
     /// A bootable kernel file.
@@ -47,10 +51,11 @@ impl FromStr for Selector {
         match text {
             "default" => Ok(Self::Default),
             "newest" => Ok(Self::Newest),
+            "previous" => Ok(Self::Previous),
             path if path.contains('/') || Path::new(path).is_file() => Ok(Self::File(PathBuf::from(path))),
             line if is_line(line) => Ok(Self::Line(line.to_owned())),
             other => Err(format!(
-                "`{other}` names no kernel: give a line such as 6.1 or 7, `newest`, `default`, or a path to a vmlinuz"
+                "`{other}` names no kernel: give a line such as 6.1 or 7, `newest`, `previous`, `default`, or a path to a vmlinuz"
             )),
         }
     }
@@ -87,6 +92,7 @@ pub(crate) fn resolve(selector: &Selector) -> Result<Kernel> {
         Selector::File(path) => return from_file(path),
         Selector::Default => (apt::machine_suite()?, String::new()),
         Selector::Newest => (BACKPORTS.to_owned(), String::new()),
+        Selector::Previous => (BACKPORTS.to_owned(), PREVIOUS.to_owned()),
         Selector::Line(line) => (suite_of(line).to_owned(), line.clone()),
     };
     let key = format!("kernel-{suite}-{line}");
@@ -129,7 +135,8 @@ fn fetch(suite: &str, line: &str) -> Result<Kernel> {
     } else {
         index.package_names("linux-")?
     };
-    let Some(package) = newest(&names, line) else {
+    let found = if line == PREVIOUS { previous(&names) } else { newest(&names, line) };
+    let Some(package) = found else {
         let others: Vec<&str> = LINES.iter().map(|(line, _)| *line).collect();
         bail!(
             "Debian {suite} has no kernel {line}: give one of {}, {}",
@@ -215,6 +222,15 @@ fn newest(names: &[String], line: &str) -> Option<ImagePackage> {
         .map(|(_, package)| package)
 }
 
+/// The newest cloud kernel of the line before the newest.
+fn previous(names: &[String]) -> Option<ImagePackage> {
+    let line = |name: &str| Some(numbers(&image_package(name)?.1.release).get(..2)?.to_vec());
+    let newest_line = names.iter().filter_map(|name| line(name)).max()?;
+    let older: Vec<String> =
+        names.iter().filter(|name| line(name).is_some_and(|line| line < newest_line)).cloned().collect();
+    newest(&older, "")
+}
+
 /// `linux-image-RELEASE` holds the image up to 6.18; later it is empty and depends on `linux-binary-RELEASE`.
 fn image_package(name: &str) -> Option<(u8, ImagePackage)> {
     let (kind, release) = match (name.strip_prefix("linux-image-"), name.strip_prefix("linux-binary-")) {
@@ -242,7 +258,7 @@ fn available(names: &[String]) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Selector, available, newest, suite_of};
+    use super::{Selector, available, newest, previous, suite_of};
     use std::path::PathBuf;
 
     fn names() -> Vec<String> {
@@ -270,6 +286,8 @@ mod tests {
         assert_eq!(newest(&names(), "7").unwrap().release, "7.3.4+deb13-cloud-amd64");
         assert_eq!(newest(&names(), "").unwrap().release, "7.3.4+deb13-cloud-amd64");
         assert_eq!(newest(&names(), "6.2"), None);
+        assert_eq!(previous(&names()).unwrap().name, "linux-binary-6.19.14+deb13-cloud-amd64");
+        assert_eq!(previous(&names()[..4]), None);
         assert_eq!(available(&names()), ["6.1", "6.19", "7.3"]);
     }
 
@@ -278,6 +296,7 @@ mod tests {
         assert_eq!("6.1".parse(), Ok(Selector::Line("6.1".into())));
         assert_eq!("7".parse(), Ok(Selector::Line("7".into())));
         assert_eq!("newest".parse(), Ok(Selector::Newest));
+        assert_eq!("previous".parse(), Ok(Selector::Previous));
         assert_eq!("default".parse(), Ok(Selector::Default));
         assert_eq!("./vmlinuz".parse(), Ok(Selector::File(PathBuf::from("./vmlinuz"))));
         assert!("sixone".parse::<Selector>().is_err());

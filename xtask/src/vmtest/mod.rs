@@ -6,6 +6,7 @@ pub(crate) mod foreign;
 mod herd;
 mod independent;
 mod killed;
+mod preempted;
 
 use anyhow::Result;
 

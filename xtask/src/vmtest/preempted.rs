@@ -1,0 +1,58 @@
+//! Kernels that preempt a task inside a probe skip the probes that run meanwhile on the same CPU (7.x with lazy preemption):
+//! a few records are lost, which the report counts, with the reason `recursion` or `skipped`.
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
+
+/// At most one record in so many may be lost this way.
+const ONE_IN: u64 = 500;
+/// What the kernel itself skipped; nothing else is forgiven.
+const REASONS: [&str; 2] = ["recursion", "skipped"];
+
+/// How many events were lost to preemption; an error when others were, or too many.
+pub(super) fn lost(report: &Value) -> Result<u64> {
+    let lost = report.get("lost").context("the report has no losses")?;
+    let by = lost.get("by").and_then(Value::as_array).context("the report does not say where losses are")?;
+    let number = |row: &Value, key: &str| {
+        row.get(key)
+            .and_then(Value::as_u64)
+            .with_context(|| format!("no number `{key}` in the report's losses: {lost}"))
+    };
+    let events = number(lost, "events")?;
+    let all = number(report, "events")?;
+    let skipped = by
+        .iter()
+        .filter(|row| row["loses_events"] == true)
+        .all(|row| row["reason"].as_str().is_some_and(|reason| REASONS.contains(&reason)));
+    ensure!(skipped, "events were lost, and not to preemption: {lost}");
+    ensure!(events <= all / ONE_IN, "{events} of {all} events were lost to preemption: {lost}");
+    Ok(events)
+}
+
+/// Losses are there, they are few, and the report says so.
+pub(super) fn lost_little(report: &Value) -> Result<()> {
+    ensure!(lost(report)? > 0, "the report counts losses but does not say which: {}", report["lost"]);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{lost, lost_little};
+    use serde_json::{Value, json};
+
+    fn report(events: u64, reason: &str) -> Value {
+        json!({"events": 10_000, "lost": {"events": events, "by": [
+            {"reason": reason, "count": events, "loses_events": events > 0}]}})
+    }
+
+    #[test]
+    fn only_a_few_records_may_be_lost_and_only_to_preemption() {
+        assert_eq!(lost(&report(0, "recursion")).unwrap(), 0);
+        assert_eq!(lost(&report(20, "skipped")).unwrap(), 20);
+        assert!(lost(&report(21, "recursion")).is_err());
+        assert!(lost(&report(1, "ring-full")).is_err());
+        assert!(lost_little(&report(1, "recursion")).is_ok());
+        assert!(lost_little(&report(0, "recursion")).is_err());
+        assert!(lost(&json!({})).is_err());
+    }
+}
