@@ -76,6 +76,8 @@ struct HookLine {
     required: bool,
     /// What is lost without it.
     lost: &'static str,
+    /// What the way that holds cannot see and the best way can; empty when it sees all.
+    cannot_see: &'static str,
     /// What was tried and refused before.
     refused: Vec<String>,
 }
@@ -119,6 +121,7 @@ pub(super) fn run(args: &CheckArgs, verbose: u8) -> Result<ExitCode> {
                     Need::Required => "nothing can be traced without it",
                     Need::Optional(lost) => lost,
                 },
+                cannot_see: outcome.held.map_or("", |variant| variant.blind),
                 refused: outcome.refused.clone(),
             }));
             loaded.and_then(|()| judge(facts, &hooks))
@@ -341,6 +344,9 @@ fn text(check: &Check) -> String {
             format!("{:<15} {}", hook.info.backend, hook.info.targets.join(", "))
         };
         let _ = writeln!(out, "{:<4}{:<16}{}", standing.mark(), hook.info.hook, how);
+        if !hook.cannot_see.is_empty() {
+            let _ = writeln!(out, "{:20}cannot see: {}", "", hook.cannot_see);
+        }
         if standing != Standing::Good {
             for why in &hook.refused {
                 let _ = writeln!(out, "{:20}{}", "", sanitize::text(why));

@@ -82,6 +82,14 @@ pub struct Variant {
     pub for_running: bool,
     /// What it attaches.
     pub programs: &'static [Program],
+    /// What it cannot see and the best variant can: a clause, or empty.
+    pub blind: &'static str,
+}
+
+impl Variant {
+    const fn but(self, blind: &'static str) -> Self {
+        Self { blind, ..self }
+    }
 }
 
 /// Whether eptrace can do without a hook.
@@ -118,16 +126,21 @@ const fn twin(name: &'static str, attach: Attach) -> Program {
 }
 
 const fn fentry(programs: &'static [Program]) -> Variant {
-    Variant { backend: Backend::Fentry, for_running: false, programs }
+    Variant { backend: Backend::Fentry, for_running: false, programs, blind: "" }
 }
 
 const fn kprobe(programs: &'static [Program]) -> Variant {
-    Variant { backend: Backend::Kprobe, for_running: false, programs }
+    Variant { backend: Backend::Kprobe, for_running: false, programs, blind: "" }
 }
 
 const fn neutral(programs: &'static [Program]) -> Variant {
-    Variant { backend: Backend::Neutral, for_running: false, programs }
+    Variant { backend: Backend::Neutral, for_running: false, programs, blind: "" }
 }
+
+/// A kretprobe follows a bounded number of calls at once.
+const INSTANCES: &str = "calls beyond the kretprobe's instances (the report counts them)";
+/// The lists are the scan's own until `ep_done_scan`.
+const NO_LISTS: &str = "what a scan put back and what it did not reach, for the lists cannot be read there";
 
 /// All hooks, in the order in which they are attached: who lives first, then what they do.
 pub const CATALOG: &[ProbeSpec] = &[
@@ -163,7 +176,8 @@ pub const CATALOG: &[ProbeSpec] = &[
                 program("release_kprobe", Attach::Kprobe("ep_eventpoll_release")),
                 program("file_gone_kretprobe", Attach::Kretprobe("eventpoll_release_file")),
                 program("file_gone_kprobe", Attach::Kprobe("eventpoll_release_file")),
-            ]),
+            ])
+            .but(INSTANCES),
         ],
     },
     ProbeSpec {
@@ -222,7 +236,8 @@ pub const CATALOG: &[ProbeSpec] = &[
             kprobe(&[
                 program("callback_kretprobe", Attach::Kretprobe("ep_poll_callback")),
                 program("callback_kprobe", Attach::Kprobe("ep_poll_callback")),
-            ]),
+            ])
+            .but(INSTANCES),
         ],
     },
     ProbeSpec {
@@ -233,7 +248,8 @@ pub const CATALOG: &[ProbeSpec] = &[
             kprobe(&[
                 program("wake_kretprobe", Attach::Kretprobe("ep_autoremove_wake_function")),
                 program("wake_kprobe", Attach::Kprobe("ep_autoremove_wake_function")),
-            ]),
+            ])
+            .but(INSTANCES),
         ],
     },
     ProbeSpec {
@@ -251,7 +267,7 @@ pub const CATALOG: &[ProbeSpec] = &[
                 program("send_events_proc_fexit", Attach::Fexit("ep_send_events_proc")),
                 program("read_events_proc_fexit", Attach::Fexit("ep_read_events_proc")),
             ]),
-            fentry(&[program("send_events_fexit", Attach::Fexit("ep_send_events"))]),
+            fentry(&[program("send_events_fexit", Attach::Fexit("ep_send_events"))]).but(NO_LISTS),
             kprobe(&[program("done_scan_kprobe", Attach::Kprobe("ep_done_scan"))]),
             kprobe(&[
                 program("scan_proc_kretprobe", Attach::Kretprobe("ep_send_events_proc")),
@@ -259,7 +275,7 @@ pub const CATALOG: &[ProbeSpec] = &[
                 program("scan_proc_kretprobe", Attach::Kretprobe("ep_read_events_proc")),
                 program("scan_proc_kprobe", Attach::Kprobe("ep_read_events_proc")),
             ]),
-            kprobe(&[program("send_events_kretprobe", Attach::Kretprobe("ep_send_events"))]),
+            kprobe(&[program("send_events_kretprobe", Attach::Kretprobe("ep_send_events"))]).but(NO_LISTS),
         ],
     },
     ProbeSpec {
@@ -269,6 +285,7 @@ pub const CATALOG: &[ProbeSpec] = &[
             Variant {
                 backend: Backend::Fentry,
                 for_running: true,
+                blind: "",
                 // A trampoline does not see the end of a call that began before it; the tracepoints do.
                 programs: &[
                     twin("wait_fexit_seen_again", Attach::Fexit("do_epoll_wait")),

@@ -6,13 +6,15 @@ mod virtual_machine;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use clap::Args;
 
 use crate::commands::ebpf::{self, Verdict};
 use crate::commands::vm::MachineArgs;
 use crate::progress;
+use crate::setup::guest_build;
 use crate::vm::kernel::Selector;
+use crate::vmtest::matrix::{DOCUMENT, Matrix};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -20,6 +22,7 @@ Examples:
   cargo xtask test --no-vm              what needs no virtual machine
   cargo xtask test herd                 only tests whose name contains `herd`
   cargo xtask test --kernel 7 exclusive
+  cargo xtask test --write-docs         everything, and docs/kernels.md from it
 
 Without a FILTER: formatting, clippy, native tests, the check of the BPF object, and the tests
 on real kernels. The last line is `N passed, N failed`, with `, N skipped` when there are any;
@@ -36,6 +39,9 @@ pub(crate) struct TestArgs {
     /// Leave the tests out that need a virtual machine
     #[arg(long)]
     no_vm: bool,
+    /// Write what the run says of kernels and backends to docs/kernels.md
+    #[arg(long, conflicts_with_all = ["no_vm", "filter"])]
+    write_docs: bool,
     /// Run only tests whose name contains this
     filter: Option<String>,
     #[command(flatten)]
@@ -93,7 +99,13 @@ pub(crate) fn run(arguments: &TestArgs) -> ExitCode {
     }
     if !arguments.no_vm {
         let shape = arguments.machine.shape();
-        steps.push(step("tests on real kernels", || virtual_machine::tests(&shape, &arguments.kernel, filter)));
+        let mut matrix = Matrix::default();
+        steps.push(step("tests on real kernels", || {
+            virtual_machine::tests(&shape, &arguments.kernel, filter, &mut matrix)
+        }));
+        if arguments.write_docs {
+            steps.push(step("docs", || write_docs(&matrix)));
+        }
     }
     let mut total = Tally::default();
     println!();
@@ -116,6 +128,12 @@ fn step(name: &'static str, work: impl FnOnce() -> Result<Tally>) -> Step {
     let seconds = start.elapsed().as_secs_f64();
     progress::say(&format!("===== {name}: {tally} in {seconds:.1} s ====="));
     Step { name, tally, seconds }
+}
+
+fn write_docs(matrix: &Matrix) -> Result<Tally> {
+    let path = guest_build::workspace().join(DOCUMENT);
+    std::fs::write(&path, matrix.markdown()).with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(Tally::PASSED)
 }
 
 fn object() -> Result<Tally> {

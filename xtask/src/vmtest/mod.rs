@@ -4,8 +4,10 @@ mod attach;
 mod churn;
 pub(crate) mod foreign;
 mod herd;
+mod hooks;
 mod independent;
 mod killed;
+pub(crate) mod matrix;
 mod preempted;
 
 use anyhow::Result;
@@ -26,7 +28,8 @@ pub(crate) type Check = Box<dyn Fn(&[JobResult]) -> Result<()>>;
 
 /// All cases whose name contains `filter`.
 pub(crate) fn cases(filter: &str) -> Vec<Case> {
-    let mut cases = herd::cases();
+    let mut cases = hooks::cases();
+    cases.extend(herd::cases());
     cases.extend(independent::cases());
     cases.extend(killed::cases());
     cases.extend(attach::cases());

@@ -12,10 +12,11 @@ use crate::vm::kernel::{self, Selector};
 use crate::vm::plan::Plan;
 use crate::vm::protocol::Frame;
 use crate::vm::session::{self, JobResult, Shape};
+use crate::vmtest::matrix::Matrix;
 use crate::vmtest::{self, Case, foreign};
 
-/// Runs all cases on all kernels.
-pub(super) fn tests(shape: &Shape, kernels: &[Selector], filter: &str) -> Result<Tally> {
+/// Runs all cases on all kernels; `matrix` takes what they say of kernels and backends.
+pub(super) fn tests(shape: &Shape, kernels: &[Selector], filter: &str, matrix: &mut Matrix) -> Result<Tally> {
     let cases = vmtest::cases(filter);
     if cases.is_empty() {
         return Ok(Tally::default());
@@ -36,14 +37,21 @@ pub(super) fn tests(shape: &Shape, kernels: &[Selector], filter: &str) -> Result
     let mut total = Tally::default();
     for kernel in &kernels {
         let start = Instant::now();
-        let tally = on_kernel(shape, kernel, &contents, &cases);
+        let tally = on_kernel(shape, kernel, &contents, &cases, matrix);
         progress::say(&format!("{}: {tally} in {:.1} s", kernel.name, start.elapsed().as_secs_f64()));
         total.add(tally);
     }
     Ok(total)
 }
 
-fn on_kernel(shape: &Shape, kernel: &kernel::Kernel, contents: &Contents, cases: &[Case]) -> Tally {
+fn on_kernel(
+    shape: &Shape,
+    kernel: &kernel::Kernel,
+    contents: &Contents,
+    cases: &[Case],
+    matrix: &mut Matrix,
+) -> Tally {
+    matrix.kernel(&kernel.name);
     progress::say(&format!("booting {} for {} cases", kernel.name, cases.len()));
     let plan = Plan { jobs: cases.iter().flat_map(|case| case.jobs.clone()).collect() };
     let mut clock = CaseClock::new(cases);
@@ -60,6 +68,7 @@ fn on_kernel(shape: &Shape, kernel: &kernel::Kernel, contents: &Contents, cases:
     for case in cases {
         let (mine, rest) = left.split_at(case.jobs.len().min(left.len()));
         left = rest;
+        matrix.add(mine);
         match judge(case, mine) {
             Ok(()) => {
                 println!("ok {} on {}", case.name, kernel.name);
