@@ -7,6 +7,7 @@ mod herd;
 mod hooks;
 mod independent;
 mod killed;
+mod loss;
 pub(crate) mod matrix;
 mod preempted;
 
@@ -34,6 +35,7 @@ pub(crate) fn cases(filter: &str) -> Vec<Case> {
     cases.extend(killed::cases());
     cases.extend(attach::cases());
     cases.extend(churn::cases());
+    cases.extend(loss::cases());
     cases.extend(foreign::cases());
     cases.retain(|case| case.name.contains(filter));
     cases
