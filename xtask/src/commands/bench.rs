@@ -10,6 +10,7 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 use serde_json::Value;
 
+use super::bench_replay::{self, ReplayArgs};
 use crate::exec;
 use crate::herd::outcome::succeeded;
 use crate::progress;
@@ -78,6 +79,7 @@ pub(crate) struct BenchArgs {
 enum Bench {
     Cost(CostArgs),
     Collector(CollectorArgs),
+    Replay(ReplayArgs),
 }
 
 /// Events a second that the collector takes, and bytes an event in the trace file, on this machine
@@ -141,6 +143,7 @@ pub(crate) fn run(arguments: &BenchArgs) -> Result<ExitCode> {
     let arguments = match &arguments.bench {
         Bench::Cost(arguments) => arguments,
         Bench::Collector(arguments) => return collector(arguments),
+        Bench::Replay(arguments) => return bench_replay::run(arguments).map(|()| ExitCode::SUCCESS),
     };
     let bpftrace = tools::find_or_install(&tools::BPFTRACE, "")?;
     let strace = tools::find_or_install(&tools::STRACE, "")?;
