@@ -20,6 +20,21 @@ use nix::sys::signal::Signal;
 use crate::exec;
 use crate::vm::protocol::{Decoder, Frame};
 
+/// The guest's kernel died of a breakpoint that it had taken away already. QEMU's emulation may translate an instruction while
+/// another of its processors patches it (accel/tcg, before its translator locked the page: 7.2), and then runs the old bytes; the
+/// kernel patches itself while it boots, and wherever probes come and go.
+#[derive(Debug)]
+pub(crate) struct StaleCode;
+
+impl std::fmt::Display for StaleCode {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the emulator ran code that the kernel had patched (an int3 oops)")
+    }
+}
+
+/// What the console says then (`die`, arch/x86/kernel/dumpstack.c).
+const INT3_OOPS: &str = "int3: 0000 [#";
+
 /// How the guest's processor is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Accel {
@@ -88,9 +103,11 @@ impl Machine {
         let outcome = follow(&ours, limit, on_frame);
         let said = qemu.stop();
         outcome.map_err(|error| {
-            let console = tail(&console);
+            let console = read(&console);
             let said = if said.trim().is_empty() { "(nothing)" } else { said.trim() };
-            anyhow!("{error:#}\n--- QEMU said ---\n{said}\n--- the guest's console ended with ---\n{console}")
+            let end = exec::last_lines(&console, 40);
+            let whole = anyhow!("{error:#}\n--- QEMU said ---\n{said}\n--- the guest's console ended with ---\n{end}");
+            if self.accel == Accel::Tcg && console.contains(INT3_OOPS) { whole.context(StaleCode) } else { whole }
         })
     }
 }
@@ -178,15 +195,14 @@ fn follow(port: &UnixStream, limit: Duration, on_frame: &mut dyn FnMut(Frame) ->
     }
 }
 
-/// The last 40 lines of the console.
-fn tail(console: &File) -> String {
+/// All of the console.
+fn read(console: &File) -> String {
     let mut bytes = Vec::new();
     let mut reader = console;
     if reader.rewind().and_then(|()| reader.read_to_end(&mut bytes)).is_err() {
         return "(the console cannot be read)".to_owned();
     }
-    let text = String::from_utf8_lossy(&bytes).replace('\r', "");
-    exec::last_lines(&text, 40)
+    String::from_utf8_lossy(&bytes).replace('\r', "")
 }
 
 #[cfg(test)]

@@ -86,9 +86,10 @@ impl Session {
     }
 }
 
-/// How often a kernel is booted that dies before the guest's first word. Two emulated processors patch the kernel's code under
-/// each other now and then while it starts (an int3 oops in `kernel_init`): that is the emulator's doing, and nothing of ours
-/// has run. What dies after the first word is never tried again.
+/// How often a kernel is booted that dies before the guest's first word, when nothing of ours has run (see [`StaleCode`]). What
+/// dies after it is never tried again here.
+///
+/// [`StaleCode`]: crate::vm::qemu::StaleCode
 const BOOTS: u32 = 3;
 
 /// Boots the kernel, runs the plan, and gathers the results in the plan's order.

@@ -11,6 +11,7 @@ use crate::vm::initramfs::Contents;
 use crate::vm::kernel::{self, Selector};
 use crate::vm::plan::Plan;
 use crate::vm::protocol::Frame;
+use crate::vm::qemu::StaleCode;
 use crate::vm::session::{self, JobResult, Shape};
 use crate::vmtest::matrix::Matrix;
 use crate::vmtest::{self, Case, foreign};
@@ -52,35 +53,61 @@ fn on_kernel(
     matrix: &mut Matrix,
 ) -> Tally {
     matrix.kernel(&kernel.name);
-    progress::say(&format!("booting {} for {} cases", kernel.name, cases.len()));
-    let plan = Plan { jobs: cases.iter().flat_map(|case| case.jobs.clone()).collect() };
-    let mut clock = CaseClock::new(cases);
-    let session = session::run(shape, kernel, contents, &plan, &mut |frame| {
-        if matches!(frame, Frame::End(..)) {
-            clock.job_ended();
-        }
-    });
-    if let Some(error) = &session.failure {
-        println!("FAILED {}: {error:#}", kernel.name);
-    }
     let mut tally = Tally::default();
-    let mut left = session.results.as_slice();
-    for case in cases {
-        let (mine, rest) = left.split_at(case.jobs.len().min(left.len()));
+    let mut left = cases;
+    for machine in 1.. {
+        progress::say(&format!("booting {} for {} cases", kernel.name, left.len()));
+        let plan = Plan { jobs: left.iter().flat_map(|case| case.jobs.clone()).collect() };
+        let mut clock = CaseClock::new(left);
+        let session = session::run(shape, kernel, contents, &plan, &mut |frame| {
+            if matches!(frame, Frame::End(..)) {
+                clock.job_ended();
+            }
+        });
+        let stale = session.failure.as_ref().is_some_and(anyhow::Error::is::<StaleCode>);
+        let again = stale && machine < MACHINES;
+        if let Some(error) = &session.failure {
+            println!("{}{}: {error:#}", if again { "" } else { "FAILED " }, kernel.name);
+        }
+        let over = if again { whole(left, &session.results) } else { left.len() };
+        let (ended, rest) = left.split_at(over);
         left = rest;
-        matrix.add(mine);
-        match judge(case, mine) {
-            Ok(()) => {
-                println!("ok {} on {}", case.name, kernel.name);
-                tally.add(Tally::PASSED);
-            }
-            Err(error) => {
-                println!("FAILED {} on {}: {error:#}", case.name, kernel.name);
-                tally.add(Tally::FAILED);
-            }
+        let mut results = session.results.as_slice();
+        for case in ended {
+            let (mine, others) = results.split_at(case.jobs.len().min(results.len()));
+            results = others;
+            matrix.add(mine);
+            tally.add(verdict(case, mine, &kernel.name));
+        }
+        if left.is_empty() {
+            break;
         }
     }
     tally
+}
+
+/// How many machines one kernel's cases may take. Only the emulator's own failure ([`StaleCode`]) is a reason for another one, for
+/// the cases that were not over.
+const MACHINES: u32 = 3;
+
+/// How many cases from the first on are over: every one of their jobs has ended.
+fn whole(cases: &[Case], results: &[JobResult]) -> usize {
+    let mut results = results.iter();
+    let over = |case: &&Case| case.jobs.iter().all(|_| results.next().is_some_and(|result| result.ending.is_some()));
+    cases.iter().take_while(over).count()
+}
+
+fn verdict(case: &Case, results: &[JobResult], kernel: &str) -> Tally {
+    match judge(case, results) {
+        Ok(()) => {
+            println!("ok {} on {kernel}", case.name);
+            Tally::PASSED
+        }
+        Err(error) => {
+            println!("FAILED {} on {kernel}: {error:#}", case.name);
+            Tally::FAILED
+        }
+    }
 }
 
 /// A case whose jobs did not all run has failed, whatever the others said.
@@ -119,19 +146,35 @@ impl<'a> CaseClock<'a> {
 
 #[cfg(test)]
 mod tests {
-    use super::judge;
+    use super::{judge, whole};
     use crate::vm::plan::{Ending, Job};
     use crate::vm::session::JobResult;
     use crate::vmtest::Case;
 
-    #[test]
-    fn a_case_whose_jobs_did_not_all_end_has_failed() {
-        let case = Case {
+    fn case() -> Case {
+        Case {
             name: "c".into(),
             jobs: vec![Job::new("a", &["a"], 1), Job::new("b", &["b"], 1)],
             check: Box::new(|_| Ok(())),
-        };
-        let ended = JobResult { ending: Some(Ending::Exited(0)), ..JobResult::default() };
+        }
+    }
+
+    fn ended() -> JobResult {
+        JobResult { ending: Some(Ending::Exited(0)), ..JobResult::default() }
+    }
+
+    #[test]
+    fn another_machine_takes_the_cases_from_the_first_on_that_is_not_over() {
+        let cases = [case(), case(), case()];
+        assert_eq!(whole(&cases, &[ended(), ended(), ended(), JobResult::default(), JobResult::default()]), 1);
+        assert_eq!(whole(&cases, &[JobResult::default(), ended()]), 0);
+        assert_eq!(whole(&cases, &vec![ended(); 6]), 3);
+    }
+
+    #[test]
+    fn a_case_whose_jobs_did_not_all_end_has_failed() {
+        let case = case();
+        let ended = ended();
         assert!(judge(&case, &[ended.clone(), ended.clone()]).is_ok());
         assert!(judge(&case, &[ended.clone(), JobResult::default()]).is_err());
         assert!(judge(&case, &[ended]).is_err());
