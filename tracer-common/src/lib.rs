@@ -12,7 +12,7 @@ mod loss;
 
 pub use config::{Config, Layout, MAX_BYTES_OF_EPITEM, OFFSET_UNKNOWN};
 pub use header::{Header, Kind};
-pub use loss::{HOOKS, Hook, LOSS_SLOTS, Miss};
+pub use loss::{HOOKS, Hook, LOSS_SLOTS, Miss, RESCUE_SLOTS, Rescue};
 
 /// The version of everything in this crate. The probes' ring buffer map carries it in its name
 /// ([`EVENTS_MAP`]), so that a collector cannot read an object of another version.

@@ -110,6 +110,29 @@ impl Miss {
     }
 }
 
+/// What tells a lost event from one that a twin saw, where the kernel skips programs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Rescue {
+    /// The first of the copies ran for a task that is not under trace.
+    FirstUntraced = 0,
+    /// The last of the copies ran for a task that is not under trace.
+    LastUntraced = 1,
+    /// A twin did the work.
+    Done = 2,
+}
+
+impl Rescue {
+    /// The slot of the per-CPU array that counts this at this hook.
+    #[must_use]
+    pub const fn slot(self, hook: Hook) -> u32 {
+        hook as u32 * 3 + self as u32
+    }
+}
+
+/// Entries of the per-CPU array of rescues.
+pub const RESCUE_SLOTS: u32 = HOOKS * 3;
+
 /// Entries of the per-CPU loss array.
 pub const LOSS_SLOTS: u32 = HOOKS * MISSES;
 

@@ -1,23 +1,25 @@
 //! A second chance for programs that the kernel skips.
 //!
 //! A tracing program is skipped while it is running on the same CPU already (`__bpf_prog_enter_recur`, kernel/bpf/trampoline.c, 5.12
-//! to 7.3; raw tracepoints likewise). Where the kernel can be preempted, that is the fate of every task that takes the CPU from one
-//! in the middle of a program. There each program that runs in a task's own calls has a twin, attached so that it runs after it:
-//! the program leaves a mark with the task, the twin takes the mark away, or does the work where there is none. Callbacks and wakes
-//! need no twin: interrupts are off around them.
+//! to 7.3; raw tracepoints likewise, and from 7.x on those of system calls). Where the kernel can be preempted, that is the fate of
+//! every task that takes the CPU from one in the middle of a program. There each program that runs in a task's own calls has three
+//! twins, attached so that they run after it: the program leaves a mark with the task, and a twin does the work where there is none;
+//! the last one takes the mark away. To lose a record takes four tasks that were preempted at one place on one CPU, each in the
+//! middle of another copy. Callbacks and wakes need no twins: interrupts are off around them. Nor do kprobes: preemption is.
 
-use tracer_common::{HOOKS, Hook};
+use tracer_common::{Hook, RESCUE_SLOTS, Rescue};
 
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::PerCpuArray;
 
-use crate::emit::Now;
+use crate::emit::{Now, current_tid};
 use crate::globals::config;
+use crate::tasks::TaskState;
 use crate::{filter, tasks};
 
-/// How often a twin did the work, by hook.
+/// What became of skipped programs, by hook and [`Rescue`].
 #[map]
-static RESCUED: PerCpuArray<u64> = PerCpuArray::with_max_entries(HOOKS, 0);
+static RESCUES: PerCpuArray<u64> = PerCpuArray::with_max_entries(RESCUE_SLOTS, 0);
 
 /// A place where a program and its twin sit: a bit of `TaskState::told`.
 #[derive(Clone, Copy)]
@@ -42,6 +44,7 @@ pub(crate) enum Point {
     AuditScan = 1 << 17,
     AuditRelease = 1 << 18,
     FileGoes = 1 << 19,
+    WaitExitUnseen = 1 << 20,
 }
 
 impl Point {
@@ -64,19 +67,26 @@ impl Point {
             Self::FileGone => Self::FileGoes as u32,
             Self::Release => Self::AuditRelease as u32,
             Self::AuditRelease => Self::Release as u32,
-            Self::Hooked | Self::Accept | Self::Fork | Self::Exec | Self::Exit => 0,
+            Self::Hooked | Self::Accept | Self::Fork | Self::Exec | Self::Exit | Self::WaitExitUnseen => 0,
         }
+    }
+
+    /// Whether there is work also before tracing is on: a child is followed from its first moment, and an address that is free
+    /// is under trace no more.
+    const fn early(self) -> bool {
+        matches!(self, Self::Fork | Self::Release)
     }
 }
 
-/// The program: does the work, and leaves its mark where there is a twin.
+/// The program: does the work, and leaves its mark where there are twins.
 #[inline(always)]
-pub(crate) fn first(point: Point, work: impl FnOnce() -> u32) -> u32 {
-    if !filter::enabled() {
+pub(crate) fn first(point: Point, hook: Hook, work: impl FnOnce() -> u32) -> u32 {
+    let enabled = filter::enabled();
+    if !enabled && !point.early() {
         return 0;
     }
     let ret = work();
-    if config!(rescue) != 0 {
+    if enabled && config!(rescue) != 0 {
         let now = Now::task();
         let state = match tasks::get(now.tid) {
             Some(state) => state,
@@ -84,38 +94,117 @@ pub(crate) fn first(point: Point, work: impl FnOnce() -> u32) -> u32 {
                 Ok(state) => state,
                 Err(_) => return ret,
             },
-            None => return ret,
+            None => {
+                count(hook, Rescue::FirstUntraced);
+                return ret;
+            }
         };
-        // SAFETY: a map value outlives the program's run; only this task's own calls write to it.
-        unsafe { (*state).told = (*state).told & !point.over() | point as u32 };
+        mark(state, point);
     }
     ret
 }
 
-/// The twin: does the work that the program could not do.
+#[inline(always)]
+fn mark(state: *mut TaskState, point: Point) {
+    // SAFETY: a map value outlives the program's run; only this task's own calls write to it.
+    unsafe { (*state).told = (*state).told & !point.over() | point as u32 };
+}
+
+/// A twin with others behind it: does the work that no program before it could do.
 #[inline(always)]
 pub(crate) fn again(point: Point, hook: Hook, work: impl FnOnce() -> u32) -> u32 {
+    let Some(state) = unmarked(point, hook, false) else { return 0 };
+    count(hook, Rescue::Done);
+    let ret = work();
+    mark(state, point);
+    ret
+}
+
+/// The last twin: after it nothing is to be done at this place.
+#[inline(always)]
+pub(crate) fn last(point: Point, hook: Hook, work: impl FnOnce() -> u32) -> u32 {
+    let ret = match unmarked(point, hook, true) {
+        Some(_) => {
+            count(hook, Rescue::Done);
+            work()
+        }
+        None => 0,
+    };
+    if matches!(point, Point::Exit) {
+        tasks::forget(current_tid());
+    }
+    ret
+}
+
+/// The task's state where its mark is missing; takes the mark away where it is there and `take` asks for it,
+/// which only the last twin does.
+#[inline(always)]
+fn unmarked(point: Point, hook: Hook, take: bool) -> Option<*mut TaskState> {
     if !filter::enabled() {
-        return 0;
+        return None;
     }
     let now = Now::task();
     match tasks::get(now.tid) {
         Some(state) => {
-            // SAFETY: as in `first`.
+            // SAFETY: as in `mark`.
             let told = unsafe { (*state).told };
-            if told & point as u32 != 0 {
-                // SAFETY: as in `first`.
-                unsafe { (*state).told = told & !(point as u32) & !point.over() };
-                return 0;
+            if told & point as u32 == 0 {
+                return Some(state);
             }
+            if take {
+                // SAFETY: as in `mark`.
+                unsafe { (*state).told = told & !(point as u32) & !point.over() };
+            }
+            None
         }
         // The program makes a state for every task under trace, so it did not run; or there is no room for one.
-        None if !filter::traced(now.tgid) || tasks::get_or_make(now.tid).is_err() => return 0,
-        None => {}
+        None if filter::traced(now.tgid) => tasks::get_or_make(now.tid).ok(),
+        None => {
+            if take {
+                count(hook, Rescue::LastUntraced);
+            }
+            None
+        }
     }
-    if let Some(counter) = RESCUED.get_ptr_mut(hook as u32) {
+}
+
+#[inline(always)]
+fn count(hook: Hook, rescue: Rescue) {
+    if let Some(counter) = RESCUES.get_ptr_mut(rescue.slot(hook)) {
         // SAFETY: a map value outlives the program's run; the slot belongs to this CPU.
         unsafe { *counter += 1 };
     }
-    work()
 }
+
+/// Defines a program and its three twins, in the order in which they are to run: all have one body.
+macro_rules! with_twins {
+    (
+        $(#[$doc:meta])*
+        $kind:ident [$first:ident, $second:ident, $third:ident, $last:ident $(,)?]($context:ident: $type:ty) -> $ret:ty {
+            ($point:expr, $hook:expr) => $work:block
+        }
+    ) => {
+        $(#[$doc])*
+        #[$kind]
+        pub fn $first($context: $type) -> $ret {
+            $crate::rescue::first($point, $hook, || $work) as $ret
+        }
+
+        #[$kind]
+        pub fn $second($context: $type) -> $ret {
+            $crate::rescue::again($point, $hook, || $work) as $ret
+        }
+
+        #[$kind]
+        pub fn $third($context: $type) -> $ret {
+            $crate::rescue::again($point, $hook, || $work) as $ret
+        }
+
+        #[$kind]
+        pub fn $last($context: $type) -> $ret {
+            $crate::rescue::last($point, $hook, || $work) as $ret
+        }
+    };
+}
+
+pub(crate) use with_twins;

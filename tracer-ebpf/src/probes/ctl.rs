@@ -9,24 +9,17 @@ use crate::audit::Snapshot;
 use crate::emit::{Now, current_tid, emit, settle};
 use crate::epitem::find;
 use crate::globals::{config, offset};
-use crate::rescue::{self, Point};
+use crate::rescue::{Point, with_twins};
 use crate::{audit, context, files, filter, kread, sys_exit, tasks};
 
 /// `EPOLL_CTL_DEL` (uapi/linux/eventpoll.h): the event is not used.
 const DEL: i32 = 2;
 
-/// 5.10 to 7.3: `int do_epoll_ctl(int epfd, int op, int fd, struct epoll_event *epds, bool nonblock)`
-#[fentry]
-pub fn ctl_fentry(ctx: FEntryContext) -> u32 {
-    rescue::first(Point::CtlBegins, || settle(Hook::Ctl, begins(ctx.arg(0), ctx.arg(1), ctx.arg(2), ctx.arg(3))))
-}
-
-/// The twin of [`ctl_fentry`].
-#[fentry]
-pub fn ctl_fentry_again(ctx: FEntryContext) -> u32 {
-    rescue::again(Point::CtlBegins, Hook::Ctl, || {
-        settle(Hook::Ctl, begins(ctx.arg(0), ctx.arg(1), ctx.arg(2), ctx.arg(3)))
-    })
+with_twins! {
+    /// 5.10 to 7.3: `int do_epoll_ctl(int epfd, int op, int fd, struct epoll_event *epds, bool nonblock)`
+    fentry [ctl_fentry, ctl_fentry_2, ctl_fentry_3, ctl_fentry_4](ctx: FEntryContext) -> u32 {
+        (Point::CtlBegins, Hook::Ctl) => { settle(Hook::Ctl, begins(ctx.arg(0), ctx.arg(1), ctx.arg(2), ctx.arg(3))) }
+    }
 }
 
 /// As [`ctl_fentry`].
@@ -41,28 +34,18 @@ pub fn ctl_kprobe(ctx: ProbeContext) -> u32 {
     }
 }
 
-/// The end of the call that [`ctl_fentry`] saw.
-#[fexit]
-pub fn ctl_fexit(ctx: FExitContext) -> u32 {
-    rescue::first(Point::Ctl, || settle(Hook::Ctl, ended(ctx.arg(5))))
+with_twins! {
+    /// The end of the call that [`ctl_fentry`] saw.
+    fexit [ctl_fexit, ctl_fexit_2, ctl_fexit_3, ctl_fexit_4](ctx: FExitContext) -> u32 {
+        (Point::Ctl, Hook::Ctl) => { settle(Hook::Ctl, ended(ctx.arg(5))) }
+    }
 }
 
-/// The twin of [`ctl_fexit`].
-#[fexit]
-pub fn ctl_fexit_again(ctx: FExitContext) -> u32 {
-    rescue::again(Point::Ctl, Hook::Ctl, || settle(Hook::Ctl, ended(ctx.arg(5))))
-}
-
-/// The end of `epoll_ctl`, whose kretprobe would miss calls beyond its instances: they may sleep for the eventpoll's mutex.
-#[tracepoint]
-pub fn ctl_sys_exit(ctx: TracePointContext) -> u32 {
-    rescue::first(Point::Ctl, || settle(Hook::Ctl, ended(sys_exit::result(&ctx))))
-}
-
-/// The twin of [`ctl_sys_exit`].
-#[tracepoint]
-pub fn ctl_sys_exit_again(ctx: TracePointContext) -> u32 {
-    rescue::again(Point::Ctl, Hook::Ctl, || settle(Hook::Ctl, ended(sys_exit::result(&ctx))))
+with_twins! {
+    /// The end of `epoll_ctl`, whose kretprobe would miss calls beyond its instances: they may sleep for the eventpoll's mutex.
+    tracepoint [ctl_sys_exit, ctl_sys_exit_2, ctl_sys_exit_3, ctl_sys_exit_4](ctx: TracePointContext) -> u32 {
+        (Point::Ctl, Hook::Ctl) => { settle(Hook::Ctl, ended(sys_exit::result(&ctx))) }
+    }
 }
 
 /// A call in progress: what it was given, and the objects that the descriptors stood for when it began.

@@ -8,19 +8,14 @@ use tracer_common::{Hook, Miss};
 use crate::emit::{Now, emit, settle};
 use crate::epitem::epitem;
 use crate::globals::offset;
-use crate::rescue::{self, Point};
+use crate::rescue::{Point, with_twins};
 use crate::{file_info, filter, kread};
 
-/// 5.10 to 7.3: `void ep_ptable_queue_proc(struct file *file, wait_queue_head_t *whead, poll_table *pt)`
-#[fentry]
-pub fn hooked_fentry(ctx: FEntryContext) -> u32 {
-    rescue::first(Point::Hooked, || hooked(ctx.arg(1), ctx.arg(2)))
-}
-
-/// The twin of [`hooked_fentry`].
-#[fentry]
-pub fn hooked_fentry_again(ctx: FEntryContext) -> u32 {
-    rescue::again(Point::Hooked, Hook::Hooked, || hooked(ctx.arg(1), ctx.arg(2)))
+with_twins! {
+    /// 5.10 to 7.3: `void ep_ptable_queue_proc(struct file *file, wait_queue_head_t *whead, poll_table *pt)`
+    fentry [hooked_fentry, hooked_fentry_2, hooked_fentry_3, hooked_fentry_4](ctx: FEntryContext) -> u32 {
+        (Point::Hooked, Hook::Hooked) => { hooked(ctx.arg(1), ctx.arg(2)) }
+    }
 }
 
 /// As [`hooked_fentry`].

@@ -9,20 +9,15 @@ use tracer_common::{Hook, Miss};
 
 use super::ctl::{Call, Given, ended, keep};
 use crate::emit::{count, current_tid, settle};
-use crate::rescue::{self, Point};
+use crate::rescue::{Point, with_twins};
 use crate::tasks::IN_IO_CTL;
 use crate::{files, filter, kread, tasks};
 
-/// 5.10 to 7.3: `int io_epoll_ctl(struct io_kiocb *req, unsigned int issue_flags)`; 5.10: `bool force_nonblock` and a third argument.
-#[fentry]
-pub fn io_ctl_fentry(_ctx: FEntryContext) -> u32 {
-    rescue::first(Point::IoCtlBegins, || io_begins())
-}
-
-/// The twin of [`io_ctl_fentry`].
-#[fentry]
-pub fn io_ctl_fentry_again(_ctx: FEntryContext) -> u32 {
-    rescue::again(Point::IoCtlBegins, Hook::Ctl, || io_begins())
+with_twins! {
+    /// 5.10 to 7.3: `int io_epoll_ctl(struct io_kiocb *req, unsigned int issue_flags)`; 5.10: `bool force_nonblock` and a third argument.
+    fentry [io_ctl_fentry, io_ctl_fentry_2, io_ctl_fentry_3, io_ctl_fentry_4](_ctx: FEntryContext) -> u32 {
+        (Point::IoCtlBegins, Hook::Ctl) => { io_begins() }
+    }
 }
 
 /// As [`io_ctl_fentry`].
@@ -31,16 +26,11 @@ pub fn io_ctl_kprobe(_ctx: ProbeContext) -> u32 {
     if filter::enabled() { io_begins() } else { 0 }
 }
 
-/// The end of [`io_ctl_fentry`].
-#[fexit]
-pub fn io_ctl_fexit(_ctx: FExitContext) -> u32 {
-    rescue::first(Point::IoCtlEnds, || io_ends())
-}
-
-/// The twin of [`io_ctl_fexit`].
-#[fexit]
-pub fn io_ctl_fexit_again(_ctx: FExitContext) -> u32 {
-    rescue::again(Point::IoCtlEnds, Hook::Ctl, || io_ends())
+with_twins! {
+    /// The end of [`io_ctl_fentry`].
+    fexit [io_ctl_fexit, io_ctl_fexit_2, io_ctl_fexit_3, io_ctl_fexit_4](_ctx: FExitContext) -> u32 {
+        (Point::IoCtlEnds, Hook::Ctl) => { io_ends() }
+    }
 }
 
 /// As [`io_ctl_fexit`].
@@ -55,16 +45,11 @@ pub fn ctl_kretprobe(ctx: RetProbeContext) -> u32 {
     if in_io_ctl() { settle(Hook::Ctl, ended(ctx.ret())) } else { 0 }
 }
 
-/// 7.2 to 7.3: `int do_epoll_ctl_file(struct file *f, int op, struct epoll_key *tf, struct epoll_event *epds, bool nonblock)`
-#[fentry]
-pub fn ctl_file_fentry(ctx: FEntryContext) -> u32 {
-    rescue::first(Point::CtlFileBegins, || file_begins(ctx.arg(0), ctx.arg(1), ctx.arg(2), ctx.arg(3)))
-}
-
-/// The twin of [`ctl_file_fentry`].
-#[fentry]
-pub fn ctl_file_fentry_again(ctx: FEntryContext) -> u32 {
-    rescue::again(Point::CtlFileBegins, Hook::Ctl, || file_begins(ctx.arg(0), ctx.arg(1), ctx.arg(2), ctx.arg(3)))
+with_twins! {
+    /// 7.2 to 7.3: `int do_epoll_ctl_file(struct file *f, int op, struct epoll_key *tf, struct epoll_event *epds, bool nonblock)`
+    fentry [ctl_file_fentry, ctl_file_fentry_2, ctl_file_fentry_3, ctl_file_fentry_4](ctx: FEntryContext) -> u32 {
+        (Point::CtlFileBegins, Hook::Ctl) => { file_begins(ctx.arg(0), ctx.arg(1), ctx.arg(2), ctx.arg(3)) }
+    }
 }
 
 /// As [`ctl_file_fentry`].
@@ -76,16 +61,11 @@ pub fn ctl_file_kprobe(ctx: ProbeContext) -> u32 {
     }
 }
 
-/// The end of the call that [`ctl_file_fentry`] saw.
-#[fexit]
-pub fn ctl_file_fexit(ctx: FExitContext) -> u32 {
-    rescue::first(Point::CtlFile, || file_ends(ctx.arg(5)))
-}
-
-/// The twin of [`ctl_file_fexit`].
-#[fexit]
-pub fn ctl_file_fexit_again(ctx: FExitContext) -> u32 {
-    rescue::again(Point::CtlFile, Hook::Ctl, || file_ends(ctx.arg(5)))
+with_twins! {
+    /// The end of the call that [`ctl_file_fentry`] saw.
+    fexit [ctl_file_fexit, ctl_file_fexit_2, ctl_file_fexit_3, ctl_file_fexit_4](ctx: FExitContext) -> u32 {
+        (Point::CtlFile, Hook::Ctl) => { file_ends(ctx.arg(5)) }
+    }
 }
 
 /// As [`ctl_file_fexit`].

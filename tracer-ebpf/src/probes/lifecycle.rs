@@ -6,64 +6,50 @@ use aya_ebpf::programs::RawTracePointContext;
 use tracer_common::events::{Fork, TaskExit, TaskName};
 use tracer_common::{COMM_LEN, Hook, Miss};
 
-use crate::emit::{Now, current_tid, emit, settle};
+use crate::emit::{Now, emit, settle};
 use crate::globals::{config, offset};
 use crate::maps::TGIDS;
-use crate::rescue::{self, Point};
+use crate::rescue::{Point, with_twins};
 use crate::{filter, kread, tasks};
 
-/// 5.10 to 7.3: `sched_process_fork(struct task_struct *parent, struct task_struct *child)`
-#[raw_tracepoint]
-pub fn process_fork(ctx: RawTracePointContext) -> i32 {
-    if !filter::enabled() {
-        // A child is followed from its first moment, also before tracing is on.
-        return settle(Hook::Lifecycle, fork(ctx.arg(1))) as i32;
+with_twins! {
+    /// 5.10 to 7.3: `sched_process_fork(struct task_struct *parent, struct task_struct *child)`
+    raw_tracepoint [process_fork, process_fork_2, process_fork_3, process_fork_4](ctx: RawTracePointContext) -> i32 {
+        (Point::Fork, Hook::Lifecycle) => { settle(Hook::Lifecycle, fork(ctx.arg(1))) }
     }
-    rescue::first(Point::Fork, || settle(Hook::Lifecycle, fork(ctx.arg(1)))) as i32
 }
 
-/// The twin of [`process_fork`].
-#[raw_tracepoint]
-pub fn process_fork_again(ctx: RawTracePointContext) -> i32 {
-    rescue::again(Point::Fork, Hook::Lifecycle, || settle(Hook::Lifecycle, fork(ctx.arg(1)))) as i32
+with_twins! {
+    /// 5.10 to 7.3: `sched_process_exec(struct task_struct *p, pid_t old_pid, struct linux_binprm *bprm)`
+    raw_tracepoint [process_exec, process_exec_2, process_exec_3, process_exec_4](_ctx: RawTracePointContext) -> i32 {
+        (Point::Exec, Hook::Lifecycle) => { settle(Hook::Lifecycle, exec()) }
+    }
 }
 
-/// 5.10 to 7.3: `sched_process_exec(struct task_struct *p, pid_t old_pid, struct linux_binprm *bprm)`
-#[raw_tracepoint]
-pub fn process_exec(_ctx: RawTracePointContext) -> i32 {
-    rescue::first(Point::Exec, || settle(Hook::Lifecycle, exec())) as i32
+with_twins! {
+    /// 5.10 to 7.3: `sched_process_exit(struct task_struct *p, ...)`; the current task ends.
+    raw_tracepoint [process_exit, process_exit_2, process_exit_3, process_exit_4](_ctx: RawTracePointContext) -> i32 {
+        (Point::Exit, Hook::Lifecycle) => { settle(Hook::Lifecycle, exit()) }
+    }
 }
 
-/// The twin of [`process_exec`].
-#[raw_tracepoint]
-pub fn process_exec_again(_ctx: RawTracePointContext) -> i32 {
-    rescue::again(Point::Exec, Hook::Lifecycle, || settle(Hook::Lifecycle, exec())) as i32
+/// Each copy finds nothing to do when one before it ran. They run in whatever task comes along: no marks.
+macro_rules! process_free {
+    ($($(#[doc = $doc:literal])* $name:ident)*) => {$(
+        $(#[doc = $doc])*
+        #[raw_tracepoint]
+        pub fn $name(ctx: RawTracePointContext) -> i32 {
+            settle(Hook::Lifecycle, free(ctx.arg(0))) as i32
+        }
+    )*};
 }
 
-/// 5.10 to 7.3: `sched_process_exit(struct task_struct *p, ...)`; the current task ends.
-#[raw_tracepoint]
-pub fn process_exit(_ctx: RawTracePointContext) -> i32 {
-    rescue::first(Point::Exit, || settle(Hook::Lifecycle, exit())) as i32
-}
-
-/// The twin of [`process_exit`].
-#[raw_tracepoint]
-pub fn process_exit_again(_ctx: RawTracePointContext) -> i32 {
-    let ret = rescue::again(Point::Exit, Hook::Lifecycle, || settle(Hook::Lifecycle, exit()));
-    tasks::forget(current_tid());
-    ret as i32
-}
-
-/// 5.10 to 7.3: `sched_process_free(struct task_struct *p)`: the leader goes last, and with it the process.
-#[raw_tracepoint]
-pub fn process_free(ctx: RawTracePointContext) -> i32 {
-    settle(Hook::Lifecycle, free(ctx.arg(0))) as i32
-}
-
-/// The twin of [`process_free`], which finds nothing to do when that ran. It runs in whatever task comes along: no marks.
-#[raw_tracepoint]
-pub fn process_free_again(ctx: RawTracePointContext) -> i32 {
-    settle(Hook::Lifecycle, free(ctx.arg(0))) as i32
+process_free! {
+    /// 5.10 to 7.3: `sched_process_free(struct task_struct *p)`: the leader goes last, and with it the process.
+    process_free
+    process_free_2
+    process_free_3
+    process_free_4
 }
 
 #[inline(always)]

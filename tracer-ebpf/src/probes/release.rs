@@ -10,26 +10,17 @@ use tracer_common::{Hook, Miss, OFFSET_UNKNOWN};
 use crate::emit::{Now, current_tid, emit, settle};
 use crate::globals::offset;
 use crate::maps::EVENTPOLLS;
-use crate::rescue::{self, Point};
+use crate::rescue::{Point, with_twins};
 use crate::{audit, filter, kread, tasks};
 
 /// Watchers of a file that are asked whether they are under trace.
 const WATCHERS: u32 = 32;
 
-/// 5.10 to 7.3: `int ep_eventpoll_release(struct inode *inode, struct file *file)`
-#[fentry]
-pub fn release_fentry(ctx: FEntryContext) -> u32 {
-    if !filter::enabled() {
-        // An address that is free is under trace no more.
-        return settle(Hook::Release, release(ctx.arg(1)));
+with_twins! {
+    /// 5.10 to 7.3: `int ep_eventpoll_release(struct inode *inode, struct file *file)`
+    fentry [release_fentry, release_fentry_2, release_fentry_3, release_fentry_4](ctx: FEntryContext) -> u32 {
+        (Point::Release, Hook::Release) => { settle(Hook::Release, release(ctx.arg(1))) }
     }
-    rescue::first(Point::Release, || settle(Hook::Release, release(ctx.arg(1))))
-}
-
-/// The twin of [`release_fentry`].
-#[fentry]
-pub fn release_fentry_again(ctx: FEntryContext) -> u32 {
-    rescue::again(Point::Release, Hook::Release, || settle(Hook::Release, release(ctx.arg(1))))
 }
 
 /// As [`release_fentry`].
@@ -38,16 +29,13 @@ pub fn release_kprobe(ctx: ProbeContext) -> u32 {
     ctx.arg(1).map_or(0, |file| settle(Hook::Release, release(file)))
 }
 
-/// The end of [`release_fentry`], for the audit.
-#[fexit]
-pub fn audit_release_fexit(_ctx: FExitContext) -> u32 {
-    rescue::first(Point::AuditRelease, || released())
-}
-
-/// The twin of [`audit_release_fexit`].
-#[fexit]
-pub fn audit_release_fexit_again(_ctx: FExitContext) -> u32 {
-    rescue::again(Point::AuditRelease, Hook::Audit, || released())
+with_twins! {
+    /// The end of [`release_fentry`], for the audit.
+    fexit [
+        audit_release_fexit, audit_release_fexit_2, audit_release_fexit_3, audit_release_fexit_4,
+    ](_ctx: FExitContext) -> u32 {
+        (Point::AuditRelease, Hook::Audit) => { released() }
+    }
 }
 
 /// As [`audit_release_fexit`].
@@ -56,16 +44,11 @@ pub fn audit_release_kretprobe(_ctx: RetProbeContext) -> u32 {
     released()
 }
 
-/// 5.10 to 7.3: `void eventpoll_release_file(struct file *file)`
-#[fentry]
-pub fn file_gone_fentry(ctx: FEntryContext) -> u32 {
-    rescue::first(Point::FileGoes, || settle(Hook::Release, file_goes(ctx.arg(0))))
-}
-
-/// The twin of [`file_gone_fentry`].
-#[fentry]
-pub fn file_gone_fentry_again(ctx: FEntryContext) -> u32 {
-    rescue::again(Point::FileGoes, Hook::Release, || settle(Hook::Release, file_goes(ctx.arg(0))))
+with_twins! {
+    /// 5.10 to 7.3: `void eventpoll_release_file(struct file *file)`
+    fentry [file_gone_fentry, file_gone_fentry_2, file_gone_fentry_3, file_gone_fentry_4](ctx: FEntryContext) -> u32 {
+        (Point::FileGoes, Hook::Release) => { settle(Hook::Release, file_goes(ctx.arg(0))) }
+    }
 }
 
 /// As [`file_gone_fentry`].
@@ -77,16 +60,11 @@ pub fn file_gone_kprobe(ctx: ProbeContext) -> u32 {
     ctx.arg(0).map_or(0, |file| settle(Hook::Release, file_goes(file)))
 }
 
-/// The end of [`file_gone_fentry`].
-#[fexit]
-pub fn file_gone_fexit(_ctx: FExitContext) -> u32 {
-    rescue::first(Point::FileGone, || settle(Hook::Release, file_gone()))
-}
-
-/// The twin of [`file_gone_fexit`].
-#[fexit]
-pub fn file_gone_fexit_again(_ctx: FExitContext) -> u32 {
-    rescue::again(Point::FileGone, Hook::Release, || settle(Hook::Release, file_gone()))
+with_twins! {
+    /// The end of [`file_gone_fentry`].
+    fexit [file_gone_fexit, file_gone_fexit_2, file_gone_fexit_3, file_gone_fexit_4](_ctx: FExitContext) -> u32 {
+        (Point::FileGone, Hook::Release) => { settle(Hook::Release, file_gone()) }
+    }
 }
 
 /// As [`file_gone_fexit`].

@@ -13,7 +13,7 @@ use tracer_common::{Hook, Miss};
 use crate::audit::Snapshot;
 use crate::emit::{Now, current_tid, emit, settle};
 use crate::globals::{config, offset};
-use crate::rescue::{self, Point};
+use crate::rescue::{Point, with_twins};
 use crate::{audit, filter, kread, tasks};
 
 /// The most scans inside each other: an eventpoll watched by an eventpoll, `EP_MAX_NESTS` deep.
@@ -69,16 +69,11 @@ pub fn scan_proc_kretprobe(_ctx: RetProbeContext) -> u32 {
     settle(Hook::Scan, kept())
 }
 
-/// 5.11 to 7.3: `void ep_done_scan(struct eventpoll *ep, struct list_head *txlist)`
-#[fentry]
-pub fn done_scan_fentry(ctx: FEntryContext) -> u32 {
-    rescue::first(Point::Scan, || done(ctx.arg(0), ctx.arg(1)))
-}
-
-/// The twin of [`done_scan_fentry`].
-#[fentry]
-pub fn done_scan_fentry_again(ctx: FEntryContext) -> u32 {
-    rescue::again(Point::Scan, Hook::Scan, || done(ctx.arg(0), ctx.arg(1)))
+with_twins! {
+    /// 5.11 to 7.3: `void ep_done_scan(struct eventpoll *ep, struct list_head *txlist)`
+    fentry [done_scan_fentry, done_scan_fentry_2, done_scan_fentry_3, done_scan_fentry_4](ctx: FEntryContext) -> u32 {
+        (Point::Scan, Hook::Scan) => { done(ctx.arg(0), ctx.arg(1)) }
+    }
 }
 
 /// As [`done_scan_fentry`].
@@ -90,16 +85,13 @@ pub fn done_scan_kprobe(ctx: ProbeContext) -> u32 {
     }
 }
 
-/// The end of [`done_scan_fentry`], for the audit: the lists are one again.
-#[fexit]
-pub fn audit_done_scan_fexit(_ctx: FExitContext) -> u32 {
-    rescue::first(Point::AuditScan, || over())
-}
-
-/// The twin of [`audit_done_scan_fexit`].
-#[fexit]
-pub fn audit_done_scan_fexit_again(_ctx: FExitContext) -> u32 {
-    rescue::again(Point::AuditScan, Hook::Audit, || over())
+with_twins! {
+    /// The end of [`done_scan_fentry`], for the audit: the lists are one again.
+    fexit [
+        audit_done_scan_fexit, audit_done_scan_fexit_2, audit_done_scan_fexit_3, audit_done_scan_fexit_4,
+    ](_ctx: FExitContext) -> u32 {
+        (Point::AuditScan, Hook::Audit) => { over() }
+    }
 }
 
 /// As [`audit_done_scan_fexit`]; 5.10: the return of

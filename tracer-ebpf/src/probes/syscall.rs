@@ -6,19 +6,14 @@ use tracer_common::events::Accept;
 use tracer_common::{Hook, Miss};
 
 use crate::emit::{Now, emit, settle};
-use crate::rescue::{self, Point};
+use crate::rescue::{Point, with_twins};
 use crate::{file_info, files, filter, sys_exit, tasks};
 
-/// 5.10 to 7.3: `int __sys_accept4(int fd, struct sockaddr *upeer_sockaddr, int *upeer_addrlen, int flags)`
-#[fexit]
-pub fn accept_fexit(ctx: FExitContext) -> u32 {
-    rescue::first(Point::Accept, || settle(Hook::Accept, body(Now::take(), ctx.arg(0), ctx.arg(4))))
-}
-
-/// The twin of [`accept_fexit`].
-#[fexit]
-pub fn accept_fexit_again(ctx: FExitContext) -> u32 {
-    rescue::again(Point::Accept, Hook::Accept, || settle(Hook::Accept, body(Now::take(), ctx.arg(0), ctx.arg(4))))
+with_twins! {
+    /// 5.10 to 7.3: `int __sys_accept4(int fd, struct sockaddr *upeer_sockaddr, int *upeer_addrlen, int flags)`
+    fexit [accept_fexit, accept_fexit_2, accept_fexit_3, accept_fexit_4](ctx: FExitContext) -> u32 {
+        (Point::Accept, Hook::Accept) => { settle(Hook::Accept, body(Now::take(), ctx.arg(0), ctx.arg(4))) }
+    }
 }
 
 /// Keeps the argument of [`accept_fexit`] for [`accept_sys_exit`].
@@ -30,16 +25,11 @@ pub fn accept_kprobe(ctx: ProbeContext) -> u32 {
     ctx.arg(0).map_or(0, |fd| settle(Hook::Accept, keep(fd)))
 }
 
-/// The end of `accept` or `accept4`, which may have slept for long.
-#[tracepoint]
-pub fn accept_sys_exit(ctx: TracePointContext) -> u32 {
-    rescue::first(Point::Accept, || settle(Hook::Accept, ended(sys_exit::result(&ctx))))
-}
-
-/// The twin of [`accept_sys_exit`].
-#[tracepoint]
-pub fn accept_sys_exit_again(ctx: TracePointContext) -> u32 {
-    rescue::again(Point::Accept, Hook::Accept, || settle(Hook::Accept, ended(sys_exit::result(&ctx))))
+with_twins! {
+    /// The end of `accept` or `accept4`, which may have slept for long.
+    tracepoint [accept_sys_exit, accept_sys_exit_2, accept_sys_exit_3, accept_sys_exit_4](ctx: TracePointContext) -> u32 {
+        (Point::Accept, Hook::Accept) => { settle(Hook::Accept, ended(sys_exit::result(&ctx))) }
+    }
 }
 
 #[inline(always)]

@@ -8,21 +8,16 @@ use tracer_common::{Hook, MAX_RETURNED, Miss};
 
 use crate::emit::{Now, count, current_tid, emit, settle};
 use crate::globals::config;
-use crate::rescue::{self, Point};
+use crate::rescue::{Point, with_twins};
 use crate::tasks::{IN_WAIT, NAMED, STRANGER, TaskState};
 use crate::{audit, context, files, filter, kread, sys_exit, tasks};
 
-/// 5.11 to 7.3: `int do_epoll_wait(int epfd, struct epoll_event *events, int maxevents, struct timespec64 *to)`;
-/// 5.10: the last argument is `int timeout`, milliseconds.
-#[fentry]
-pub fn wait_fentry(ctx: FEntryContext) -> u32 {
-    rescue::first(Point::WaitEnter, || enter(ctx.arg(0), ctx.arg(1), ctx.arg(2), ctx.arg(3)))
-}
-
-/// The twin of [`wait_fentry`].
-#[fentry]
-pub fn wait_fentry_again(ctx: FEntryContext) -> u32 {
-    rescue::again(Point::WaitEnter, Hook::WaitEnter, || enter(ctx.arg(0), ctx.arg(1), ctx.arg(2), ctx.arg(3)))
+with_twins! {
+    /// 5.11 to 7.3: `int do_epoll_wait(int epfd, struct epoll_event *events, int maxevents, struct timespec64 *to)`;
+    /// 5.10: the last argument is `int timeout`, milliseconds.
+    fentry [wait_fentry, wait_fentry_2, wait_fentry_3, wait_fentry_4](ctx: FEntryContext) -> u32 {
+        (Point::WaitEnter, Hook::WaitEnter) => { enter(ctx.arg(0), ctx.arg(1), ctx.arg(2), ctx.arg(3)) }
+    }
 }
 
 /// As [`wait_fentry`].
@@ -34,60 +29,37 @@ pub fn wait_kprobe(ctx: ProbeContext) -> u32 {
     }
 }
 
-/// The end of the call that [`wait_fentry`] saw.
-#[fexit]
-pub fn wait_fexit(ctx: FExitContext) -> u32 {
-    rescue::first(Point::WaitExit, || leave(ctx.arg(4)))
-}
-
-/// The twin of [`wait_fexit`].
-#[fexit]
-pub fn wait_fexit_again(ctx: FExitContext) -> u32 {
-    rescue::again(Point::WaitExit, Hook::WaitExit, || leave(ctx.arg(4)))
-}
-
-/// As [`wait_fexit`], beside [`wait_sys_exit_unseen`]: only for a wait that was seen to begin, so that no end is told twice.
-#[fexit]
-pub fn wait_fexit_seen(ctx: FExitContext) -> u32 {
-    rescue::first(Point::WaitExit, || {
-        if !tasks::has(current_tid(), NAMED) {
-            return 0;
-        }
-        leave(ctx.arg(4))
-    })
-}
-
-/// The twin of [`wait_fexit_seen`].
-#[fexit]
-pub fn wait_fexit_seen_again(ctx: FExitContext) -> u32 {
-    rescue::again(Point::WaitExit, Hook::WaitExit, || {
-        if !tasks::has(current_tid(), NAMED) {
-            return 0;
-        }
-        leave(ctx.arg(4))
-    })
-}
-
-/// The end of `epoll_wait`, `epoll_pwait` or `epoll_pwait2`, whose kretprobe would miss calls beyond its instances: they sleep.
-#[tracepoint]
-pub fn wait_sys_exit(ctx: TracePointContext) -> u32 {
-    rescue::first(Point::WaitExit, || leave(sys_exit::result(&ctx)))
-}
-
-/// The twin of [`wait_sys_exit`].
-#[tracepoint]
-pub fn wait_sys_exit_again(ctx: TracePointContext) -> u32 {
-    rescue::again(Point::WaitExit, Hook::WaitExit, || leave(sys_exit::result(&ctx)))
-}
-
-/// As [`wait_sys_exit`], beside [`wait_fexit`]: only for a task that was not seen to begin its wait, because it already slept
-/// when the probes were attached.
-#[tracepoint]
-pub fn wait_sys_exit_unseen(ctx: TracePointContext) -> u32 {
-    if tasks::has(current_tid(), NAMED) {
-        return 0;
+with_twins! {
+    /// The end of the call that [`wait_fentry`] saw.
+    fexit [wait_fexit, wait_fexit_2, wait_fexit_3, wait_fexit_4](ctx: FExitContext) -> u32 {
+        (Point::WaitExit, Hook::WaitExit) => { leave(ctx.arg(4)) }
     }
-    leave(sys_exit::result(&ctx))
+}
+
+with_twins! {
+    /// As [`wait_fexit`], beside [`wait_sys_exit_unseen`]: only for a wait that was seen to begin, so that no end is told twice.
+    fexit [wait_fexit_seen, wait_fexit_seen_2, wait_fexit_seen_3, wait_fexit_seen_4](ctx: FExitContext) -> u32 {
+        (Point::WaitExit, Hook::WaitExit) => { if tasks::has(current_tid(), NAMED) { leave(ctx.arg(4)) } else { 0 } }
+    }
+}
+
+with_twins! {
+    /// The end of `epoll_wait`, `epoll_pwait` or `epoll_pwait2`, whose kretprobe would miss calls beyond its instances: they sleep.
+    tracepoint [wait_sys_exit, wait_sys_exit_2, wait_sys_exit_3, wait_sys_exit_4](ctx: TracePointContext) -> u32 {
+        (Point::WaitExit, Hook::WaitExit) => { leave(sys_exit::result(&ctx)) }
+    }
+}
+
+with_twins! {
+    /// As [`wait_sys_exit`], beside [`wait_fexit`]: only for a task that was not seen to begin its wait, because it already slept
+    /// when the probes were attached.
+    tracepoint [
+        wait_sys_exit_unseen, wait_sys_exit_unseen_2, wait_sys_exit_unseen_3, wait_sys_exit_unseen_4,
+    ](ctx: TracePointContext) -> u32 {
+        (Point::WaitExitUnseen, Hook::WaitExit) => {
+            if tasks::has(current_tid(), NAMED) { 0 } else { leave(sys_exit::result(&ctx)) }
+        }
+    }
 }
 
 #[inline(always)]

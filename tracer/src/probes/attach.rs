@@ -115,7 +115,7 @@ pub fn load(object: &[u8], config: Config, sizes: Sizes, btf: Option<&Btf>) -> R
 /// How hooks are attached.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct How {
-    /// Each program gets its twin.
+    /// Programs get their twins.
     pub twins: bool,
     /// All of the verifier's log is told, should it refuse.
     pub full_log: bool,
@@ -151,14 +151,16 @@ fn attach_variant(
     how: How,
 ) -> Result<Vec<&'static str>, String> {
     let mut targets = Vec::new();
-    for program in variant.programs.iter().filter(|program| how.twins || !program.twin) {
-        match attach_program(ebpf, program, btf) {
+    for program in variant.programs {
+        match attach_program(ebpf, program, btf, how) {
             Ok(()) if targets.contains(&program.attach.target()) => {}
             Ok(()) => targets.push(program.attach.target()),
             Err(_) if program.optional => {}
             Err(error) => {
                 for done in variant.programs {
-                    ebpf.program_mut(done.name).into_iter().for_each(unload);
+                    for name in done.twin_names().chain([done.name.to_owned()]) {
+                        ebpf.program_mut(&name).into_iter().for_each(unload);
+                    }
                 }
                 return Err(format!("{}: {}", describe(program.attach), explain(&error, how.full_log)));
             }
@@ -179,10 +181,22 @@ fn describe(attach: Attach) -> String {
     }
 }
 
-fn attach_program(ebpf: &mut Ebpf, program: &Program, btf: Option<&Btf>) -> Result<(), ProgramError> {
-    let loaded = ebpf.program_mut(program.name).ok_or(ProgramError::NotLoaded)?;
-    let need_btf = || btf.ok_or(ProgramError::NotLoaded);
+/// A program, and its twins so that they run after it: a trampoline runs first what was attached last.
+fn attach_program(ebpf: &mut Ebpf, program: &Program, btf: Option<&Btf>, how: How) -> Result<(), ProgramError> {
+    let twins = if how.twins { program.twin_names().collect() } else { Vec::new() };
+    let one = |name: &str| attach_one(ebpf, name, program.attach, btf);
+    let own = [program.name];
+    let twins = twins.iter().map(String::as_str);
     match program.attach {
+        Attach::Fentry(_) | Attach::Fexit(_) => twins.rev().chain(own).try_for_each(one),
+        _ => own.into_iter().chain(twins).try_for_each(one),
+    }
+}
+
+fn attach_one(ebpf: &mut Ebpf, name: &str, attach: Attach, btf: Option<&Btf>) -> Result<(), ProgramError> {
+    let loaded = ebpf.program_mut(name).ok_or(ProgramError::NotLoaded)?;
+    let need_btf = || btf.ok_or(ProgramError::NotLoaded);
+    match attach {
         Attach::Fentry(function) => {
             let fentry: &mut FEntry = loaded.try_into()?;
             once(fentry.load(function, need_btf()?))?;

@@ -69,8 +69,23 @@ pub struct Program {
     pub attach: Attach,
     /// Whether the variant stands without it, as with a system call that older kernels lack.
     pub optional: bool,
-    /// Whether it is the twin of another, which does the work that the kernel made that one skip: only where it can be preempted.
-    pub twin: bool,
+    /// Whether it has twins, which do the work that the kernel makes it skip: only where a task can be preempted in it.
+    pub twins: bool,
+}
+
+/// How many a program and its twins are.
+const COPIES: u32 = 4;
+
+impl Program {
+    const fn twins(self) -> Self {
+        Self { twins: true, ..self }
+    }
+
+    /// Its twins in the object, in the order in which they are to run after it.
+    pub(crate) fn twin_names(self) -> impl DoubleEndedIterator<Item = String> {
+        let copies = if self.twins { COPIES } else { 1 };
+        (2..=copies).map(move |number| format!("{}_{number}", self.name))
+    }
 }
 
 /// One way to serve a hook: all its programs, or none.
@@ -113,16 +128,11 @@ pub struct ProbeSpec {
 }
 
 const fn program(name: &'static str, attach: Attach) -> Program {
-    Program { name, attach, optional: false, twin: false }
+    Program { name, attach, optional: false, twins: false }
 }
 
 const fn optional(name: &'static str, attach: Attach) -> Program {
-    Program { name, attach, optional: true, twin: false }
-}
-
-/// Stands before its program in the case of a trampoline, which runs first what was attached last, and behind it elsewhere.
-const fn twin(name: &'static str, attach: Attach) -> Program {
-    Program { name, attach, optional: true, twin: true }
+    Program { name, attach, optional: true, twins: false }
 }
 
 const fn fentry(programs: &'static [Program]) -> Variant {
@@ -148,14 +158,10 @@ pub const CATALOG: &[ProbeSpec] = &[
         hook: Hook::Lifecycle,
         need: Need::Required,
         variants: &[neutral(&[
-            program("process_fork", Attach::RawTracepoint("sched_process_fork")),
-            twin("process_fork_again", Attach::RawTracepoint("sched_process_fork")),
-            program("process_exec", Attach::RawTracepoint("sched_process_exec")),
-            twin("process_exec_again", Attach::RawTracepoint("sched_process_exec")),
-            program("process_exit", Attach::RawTracepoint("sched_process_exit")),
-            twin("process_exit_again", Attach::RawTracepoint("sched_process_exit")),
-            program("process_free", Attach::RawTracepoint("sched_process_free")),
-            twin("process_free_again", Attach::RawTracepoint("sched_process_free")),
+            program("process_fork", Attach::RawTracepoint("sched_process_fork")).twins(),
+            program("process_exec", Attach::RawTracepoint("sched_process_exec")).twins(),
+            program("process_exit", Attach::RawTracepoint("sched_process_exit")).twins(),
+            program("process_free", Attach::RawTracepoint("sched_process_free")).twins(),
         ])],
     },
     ProbeSpec {
@@ -165,12 +171,9 @@ pub const CATALOG: &[ProbeSpec] = &[
         ),
         variants: &[
             fentry(&[
-                twin("release_fentry_again", Attach::Fentry("ep_eventpoll_release")),
-                program("release_fentry", Attach::Fentry("ep_eventpoll_release")),
-                twin("file_gone_fexit_again", Attach::Fexit("eventpoll_release_file")),
-                program("file_gone_fexit", Attach::Fexit("eventpoll_release_file")),
-                twin("file_gone_fentry_again", Attach::Fentry("eventpoll_release_file")),
-                program("file_gone_fentry", Attach::Fentry("eventpoll_release_file")),
+                program("release_fentry", Attach::Fentry("ep_eventpoll_release")).twins(),
+                program("file_gone_fexit", Attach::Fexit("eventpoll_release_file")).twins(),
+                program("file_gone_fentry", Attach::Fentry("eventpoll_release_file")).twins(),
             ]),
             kprobe(&[
                 program("release_kprobe", Attach::Kprobe("ep_eventpoll_release")),
@@ -185,23 +188,16 @@ pub const CATALOG: &[ProbeSpec] = &[
         need: Need::Required,
         variants: &[
             fentry(&[
-                twin("ctl_fentry_again", Attach::Fentry("do_epoll_ctl")),
-                program("ctl_fentry", Attach::Fentry("do_epoll_ctl")),
-                twin("ctl_fexit_again", Attach::Fexit("do_epoll_ctl")),
-                program("ctl_fexit", Attach::Fexit("do_epoll_ctl")),
+                program("ctl_fentry", Attach::Fentry("do_epoll_ctl")).twins(),
+                program("ctl_fexit", Attach::Fexit("do_epoll_ctl")).twins(),
                 // io_uring: from 7.2 on it goes past `do_epoll_ctl`.
-                twin("ctl_file_fentry_again", Attach::Fentry("do_epoll_ctl_file")),
-                optional("ctl_file_fentry", Attach::Fentry("do_epoll_ctl_file")),
-                twin("ctl_file_fexit_again", Attach::Fexit("do_epoll_ctl_file")),
-                optional("ctl_file_fexit", Attach::Fexit("do_epoll_ctl_file")),
-                twin("io_ctl_fentry_again", Attach::Fentry("io_epoll_ctl")),
-                optional("io_ctl_fentry", Attach::Fentry("io_epoll_ctl")),
-                twin("io_ctl_fexit_again", Attach::Fexit("io_epoll_ctl")),
-                optional("io_ctl_fexit", Attach::Fexit("io_epoll_ctl")),
+                optional("ctl_file_fentry", Attach::Fentry("do_epoll_ctl_file")).twins(),
+                optional("ctl_file_fexit", Attach::Fexit("do_epoll_ctl_file")).twins(),
+                optional("io_ctl_fentry", Attach::Fentry("io_epoll_ctl")).twins(),
+                optional("io_ctl_fexit", Attach::Fexit("io_epoll_ctl")).twins(),
             ]),
             kprobe(&[
-                program("ctl_sys_exit", Attach::Tracepoint("syscalls", "sys_exit_epoll_ctl")),
-                twin("ctl_sys_exit_again", Attach::Tracepoint("syscalls", "sys_exit_epoll_ctl")),
+                program("ctl_sys_exit", Attach::Tracepoint("syscalls", "sys_exit_epoll_ctl")).twins(),
                 program("ctl_kprobe", Attach::Kprobe("do_epoll_ctl")),
                 // io_uring makes no system call that ends.
                 optional("ctl_kretprobe", Attach::Kretprobe("do_epoll_ctl")),
@@ -218,10 +214,7 @@ pub const CATALOG: &[ProbeSpec] = &[
             "what a registered file is (address, kind) is not seen, and an item is known only from its first callback on",
         ),
         variants: &[
-            fentry(&[
-                twin("hooked_fentry_again", Attach::Fentry("ep_ptable_queue_proc")),
-                program("hooked_fentry", Attach::Fentry("ep_ptable_queue_proc")),
-            ]),
+            fentry(&[program("hooked_fentry", Attach::Fentry("ep_ptable_queue_proc")).twins()]),
             kprobe(&[program("hooked_kprobe", Attach::Kprobe("ep_ptable_queue_proc"))]),
         ],
     },
@@ -259,10 +252,7 @@ pub const CATALOG: &[ProbeSpec] = &[
         ),
         variants: &[
             // Where the lists can be read comes first: they say what was put back and what was not reached.
-            fentry(&[
-                twin("done_scan_fentry_again", Attach::Fentry("ep_done_scan")),
-                program("done_scan_fentry", Attach::Fentry("ep_done_scan")),
-            ]),
+            fentry(&[program("done_scan_fentry", Attach::Fentry("ep_done_scan")).twins()]),
             fentry(&[
                 program("send_events_proc_fexit", Attach::Fexit("ep_send_events_proc")),
                 program("read_events_proc_fexit", Attach::Fexit("ep_read_events_proc")),
@@ -288,25 +278,18 @@ pub const CATALOG: &[ProbeSpec] = &[
                 blind: "",
                 // A trampoline does not see the end of a call that began before it; the tracepoints do.
                 programs: &[
-                    twin("wait_fexit_seen_again", Attach::Fexit("do_epoll_wait")),
-                    program("wait_fexit_seen", Attach::Fexit("do_epoll_wait")),
-                    optional("wait_sys_exit_unseen", Attach::Tracepoint("syscalls", "sys_exit_epoll_wait")),
-                    optional("wait_sys_exit_unseen", Attach::Tracepoint("syscalls", "sys_exit_epoll_pwait")),
-                    optional("wait_sys_exit_unseen", Attach::Tracepoint("syscalls", "sys_exit_epoll_pwait2")),
+                    program("wait_fexit_seen", Attach::Fexit("do_epoll_wait")).twins(),
+                    optional("wait_sys_exit_unseen", Attach::Tracepoint("syscalls", "sys_exit_epoll_wait")).twins(),
+                    optional("wait_sys_exit_unseen", Attach::Tracepoint("syscalls", "sys_exit_epoll_pwait")).twins(),
+                    optional("wait_sys_exit_unseen", Attach::Tracepoint("syscalls", "sys_exit_epoll_pwait2")).twins(),
                 ],
             },
-            fentry(&[
-                twin("wait_fexit_again", Attach::Fexit("do_epoll_wait")),
-                program("wait_fexit", Attach::Fexit("do_epoll_wait")),
-            ]),
+            fentry(&[program("wait_fexit", Attach::Fexit("do_epoll_wait")).twins()]),
             kprobe(&[
                 // arm64 has no epoll_wait, kernels before 5.11 no epoll_pwait2.
-                optional("wait_sys_exit", Attach::Tracepoint("syscalls", "sys_exit_epoll_wait")),
-                twin("wait_sys_exit_again", Attach::Tracepoint("syscalls", "sys_exit_epoll_wait")),
-                program("wait_sys_exit", Attach::Tracepoint("syscalls", "sys_exit_epoll_pwait")),
-                twin("wait_sys_exit_again", Attach::Tracepoint("syscalls", "sys_exit_epoll_pwait")),
-                optional("wait_sys_exit", Attach::Tracepoint("syscalls", "sys_exit_epoll_pwait2")),
-                twin("wait_sys_exit_again", Attach::Tracepoint("syscalls", "sys_exit_epoll_pwait2")),
+                optional("wait_sys_exit", Attach::Tracepoint("syscalls", "sys_exit_epoll_wait")).twins(),
+                program("wait_sys_exit", Attach::Tracepoint("syscalls", "sys_exit_epoll_pwait")).twins(),
+                optional("wait_sys_exit", Attach::Tracepoint("syscalls", "sys_exit_epoll_pwait2")).twins(),
             ]),
         ],
     },
@@ -314,10 +297,7 @@ pub const CATALOG: &[ProbeSpec] = &[
         hook: Hook::WaitEnter,
         need: Need::Required,
         variants: &[
-            fentry(&[
-                twin("wait_fentry_again", Attach::Fentry("do_epoll_wait")),
-                program("wait_fentry", Attach::Fentry("do_epoll_wait")),
-            ]),
+            fentry(&[program("wait_fentry", Attach::Fentry("do_epoll_wait")).twins()]),
             kprobe(&[program("wait_kprobe", Attach::Kprobe("do_epoll_wait"))]),
         ],
     },
@@ -325,15 +305,10 @@ pub const CATALOG: &[ProbeSpec] = &[
         hook: Hook::Accept,
         need: Need::Optional("accepted connections are not seen: whether a wake-up was of use cannot be said"),
         variants: &[
-            fentry(&[
-                twin("accept_fexit_again", Attach::Fexit("__sys_accept4")),
-                program("accept_fexit", Attach::Fexit("__sys_accept4")),
-            ]),
+            fentry(&[program("accept_fexit", Attach::Fexit("__sys_accept4")).twins()]),
             kprobe(&[
-                program("accept_sys_exit", Attach::Tracepoint("syscalls", "sys_exit_accept")),
-                twin("accept_sys_exit_again", Attach::Tracepoint("syscalls", "sys_exit_accept")),
-                program("accept_sys_exit", Attach::Tracepoint("syscalls", "sys_exit_accept4")),
-                twin("accept_sys_exit_again", Attach::Tracepoint("syscalls", "sys_exit_accept4")),
+                program("accept_sys_exit", Attach::Tracepoint("syscalls", "sys_exit_accept")).twins(),
+                program("accept_sys_exit", Attach::Tracepoint("syscalls", "sys_exit_accept4")).twins(),
                 program("accept_kprobe", Attach::Kprobe("__sys_accept4")),
             ]),
         ],
@@ -350,16 +325,13 @@ pub const CATALOG: &[ProbeSpec] = &[
         need: Need::Optional("the model cannot be compared with the kernel's own lists"),
         variants: &[
             fentry(&[
-                twin("audit_done_scan_fexit_again", Attach::Fexit("ep_done_scan")),
-                program("audit_done_scan_fexit", Attach::Fexit("ep_done_scan")),
-                twin("audit_release_fexit_again", Attach::Fexit("ep_eventpoll_release")),
-                program("audit_release_fexit", Attach::Fexit("ep_eventpoll_release")),
+                program("audit_done_scan_fexit", Attach::Fexit("ep_done_scan")).twins(),
+                program("audit_release_fexit", Attach::Fexit("ep_eventpoll_release")).twins(),
             ]),
             fentry(&[
                 // 5.10: this one has no BTF.
                 program("audit_scan_kretprobe", Attach::Kretprobe("ep_scan_ready_list.constprop.0")),
-                twin("audit_release_fexit_again", Attach::Fexit("ep_eventpoll_release")),
-                program("audit_release_fexit", Attach::Fexit("ep_eventpoll_release")),
+                program("audit_release_fexit", Attach::Fexit("ep_eventpoll_release")).twins(),
             ]),
             kprobe(&[
                 program("audit_scan_kretprobe", Attach::Kretprobe("ep_done_scan")),

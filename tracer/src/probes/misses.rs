@@ -20,10 +20,20 @@ use crate::event::LossReason;
 /// Bytes of the info structures as this program knows them; the kernel fills what it has.
 const INFO_BYTES: usize = 512;
 
+/// One event's counters: those of a program and its twins, or that of a link.
+#[derive(Debug)]
+struct Counter {
+    hook: Hook,
+    reason: LossReason,
+    fds: Vec<OwnedFd>,
+    /// Where the info of each holds the count.
+    offset: usize,
+}
+
 /// The counters of the attached programs and links.
 #[derive(Debug)]
 pub struct Misses {
-    counters: Vec<(Hook, LossReason, OwnedFd, usize)>,
+    counters: Vec<Counter>,
     told: BTreeMap<(Hook, LossReason), u64>,
     /// Why the kprobes' own counters cannot be read, though the kernel has them.
     uncounted: Option<io::Error>,
@@ -38,17 +48,22 @@ impl Misses {
         let mut hooks = BTreeMap::new();
         for outcome in outcomes {
             let programs = outcome.held.map(|variant| variant.programs).unwrap_or_default();
-            // A twin that is skipped is no loss by itself; `process_free` tells nothing, and its twin does the same again.
-            let own = programs.iter().filter(|program| !program.twin && program.name != "process_free");
-            let names: BTreeSet<&str> = own.map(|program| program.name).collect();
-            for name in names {
-                let Some(loaded) = ebpf.program(name) else { continue };
-                let (Ok(fd), Ok(info)) = (loaded.fd(), loaded.info()) else { continue };
-                hooks.insert(info.id(), outcome.hook);
-                if let Ok(fd) = fd.as_fd().try_clone_to_owned() {
-                    let offset = offset_of!(bpf_prog_info, recursion_misses);
-                    counters.push((outcome.hook, LossReason::Recursion, fd, offset));
+            // `process_free` tells nothing.
+            let own: BTreeSet<(&str, Vec<String>)> = programs
+                .iter()
+                .filter(|program| program.name != "process_free")
+                .map(|program| (program.name, program.twin_names().collect()))
+                .collect();
+            for (name, twins) in own {
+                let names = std::iter::once(name).chain(twins.iter().map(String::as_str));
+                let mut fds = Vec::new();
+                for loaded in names.filter_map(|name| ebpf.program(name)) {
+                    let (Ok(fd), Ok(info)) = (loaded.fd(), loaded.info()) else { continue };
+                    hooks.insert(info.id(), outcome.hook);
+                    fds.extend(fd.as_fd().try_clone_to_owned());
                 }
+                let offset = offset_of!(bpf_prog_info, recursion_misses);
+                counters.push(Counter { hook: outcome.hook, reason: LossReason::Recursion, fds, offset });
             }
         }
         let mut uncounted = None;
@@ -59,7 +74,7 @@ impl Misses {
             });
             for (program, link) in links {
                 if let Some(hook) = hooks.get(&program) {
-                    counters.push((*hook, LossReason::Skipped, link, offset));
+                    counters.push(Counter { hook: *hook, reason: LossReason::Skipped, fds: vec![link], offset });
                 }
             }
         }
@@ -75,28 +90,39 @@ impl Misses {
 
     /// What was missed since the last call, by hook and reason.
     ///
-    /// `rescued` is how often a twin did a skipped program's work, by hook, read before this.
-    pub fn take(&mut self, rescued: &BTreeMap<Hook, u64>) -> Vec<(Hook, LossReason, u64)> {
-        let mut sums: BTreeMap<(Hook, LossReason), u64> = BTreeMap::new();
-        for (hook, reason, fd, offset) in &self.counters {
-            let count = info(fd.as_raw_fd()).ok().and_then(|info| number(&info, *offset)).unwrap_or(0);
-            let sum = sums.entry((*hook, *reason)).or_default();
-            *sum = sum.saturating_add(count);
+    /// `rescued` reads how many skips of a program lost nothing, by hook. It is asked last: a rescue that is not yet counted
+    /// would be taken for a loss.
+    ///
+    /// # Errors
+    ///
+    /// Those of `rescued`.
+    pub fn take<E>(
+        &mut self,
+        rescued: impl FnOnce() -> Result<BTreeMap<Hook, u64>, E>,
+    ) -> Result<Vec<(Hook, LossReason, u64)>, E> {
+        // Skips of the programs themselves, and events that at most were lost: those that no copy saw.
+        let mut sums: BTreeMap<(Hook, LossReason), (u64, u64)> = BTreeMap::new();
+        for Counter { hook, reason, fds, offset } in &self.counters {
+            let read = |fd: &OwnedFd| info(fd.as_raw_fd()).ok().and_then(|info| number(&info, *offset)).unwrap_or(0);
+            let counts: Vec<u64> = fds.iter().map(read).collect();
+            let (own, lost) = sums.entry((*hook, *reason)).or_default();
+            *own = own.saturating_add(counts.first().copied().unwrap_or(0));
+            *lost = lost.saturating_add(counts.iter().copied().min().unwrap_or(0));
         }
-        for (hook, count) in rescued {
-            if let Some(sum) = sums.get_mut(&(*hook, LossReason::Recursion)) {
-                *sum = sum.saturating_sub(*count);
+        for (hook, count) in rescued()? {
+            if let Some((own, lost)) = sums.get_mut(&(hook, LossReason::Recursion)) {
+                *lost = own.saturating_sub(count).min(*lost);
             }
         }
         let mut news = Vec::new();
-        for (key, sum) in sums {
+        for (key, (_, sum)) in sums {
             let told = self.told.entry(key).or_default();
             if sum > *told {
                 news.push((key.0, key.1, sum - *told));
                 *told = sum;
             }
         }
-        news
+        Ok(news)
     }
 }
 

@@ -132,6 +132,9 @@ fn step(name: &'static str, work: impl FnOnce() -> Result<Tally>) -> Step {
 
 fn write_docs(matrix: &Matrix) -> Result<Tally> {
     let path = guest_build::workspace().join(DOCUMENT);
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    }
     std::fs::write(&path, matrix.markdown()).with_context(|| format!("cannot write {}", path.display()))?;
     Ok(Tally::PASSED)
 }

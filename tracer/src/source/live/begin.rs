@@ -78,7 +78,7 @@ pub(super) fn begin(options: &Options) -> Result<Begun> {
     }
     let mut misses = Misses::open(&ebpf, &outcomes, facts.missed_offset);
     // What was skipped while hook after hook was attached is no loss.
-    drop(misses.take(&BTreeMap::new()));
+    drop(misses.take(|| anyhow::Ok(BTreeMap::new()))?);
     let info = describe(options, &facts, &outcomes, &misses);
     Ok(Begun { ebpf, info, misses })
 }

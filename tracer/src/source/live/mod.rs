@@ -14,7 +14,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use aya::Ebpf;
 use aya::maps::{Array, HashMap, MapData, PerCpuArray, RingBuf};
-use tracer_common::{EVENTS_MAP, Hook};
+use tracer_common::{EVENTS_MAP, Hook, Rescue};
 
 use self::begin::{Begun, begin, take_inventory};
 use self::clock::monotonic_ns;
@@ -118,7 +118,7 @@ impl Live {
         self.state = State::Stopped;
         self.set_enabled(false)?;
         let stopped = monotonic_ns();
-        let missed = self.misses.take(&self.rescued()?);
+        let missed = self.misses.take(|| rescued(&self.ebpf))?;
         self.ebpf.programs_mut().for_each(|(_, program)| unload(program));
         // A probe that was interrupted in the middle of a record hides those behind it until it goes on.
         while self.drain() > 0 {
@@ -190,18 +190,6 @@ impl Live {
         }
     }
 
-    /// How often twins did the work of programs that the kernel skipped.
-    fn rescued(&self) -> Result<BTreeMap<Hook, u64>> {
-        let counters: PerCpuArray<_, u64> =
-            PerCpuArray::try_from(self.ebpf.map("RESCUED").context("the object has no map RESCUED")?)?;
-        let mut rescued = BTreeMap::new();
-        for hook in Hook::ALL {
-            let by_cpu = counters.get(&(hook as u32), 0).context("cannot read what was rescued")?;
-            rescued.insert(hook, by_cpu.iter().sum());
-        }
-        Ok(rescued)
-    }
-
     fn read_losses(&mut self, now: u64) -> Result<()> {
         let counters: PerCpuArray<_, u64> =
             PerCpuArray::try_from(self.ebpf.map("LOSSES").context("the object has no map LOSSES")?)?;
@@ -210,6 +198,25 @@ impl Live {
         }
         Ok(())
     }
+}
+
+/// Skips that lost nothing, by hook: a twin did the work, or there was none because the task is not under trace.
+fn rescued(ebpf: &Ebpf) -> Result<BTreeMap<Hook, u64>> {
+    let counters: PerCpuArray<_, u64> =
+        PerCpuArray::try_from(ebpf.map("RESCUES").context("the object has no map RESCUES")?)?;
+    let sum = |rescue: Rescue, hook| -> Result<u64> {
+        let by_cpu = counters.get(&rescue.slot(hook), 0).context("cannot read what was rescued")?;
+        Ok(by_cpu.iter().sum())
+    };
+    Hook::ALL
+        .into_iter()
+        .map(|hook| {
+            // In this order: what is not counted yet must not look like a loss.
+            let first = sum(Rescue::FirstUntraced, hook)?;
+            let untraced = sum(Rescue::LastUntraced, hook)?.saturating_sub(first);
+            Ok((hook, sum(Rescue::Done, hook)?.saturating_add(untraced)))
+        })
+        .collect()
 }
 
 impl EventSource for Live {
@@ -230,7 +237,7 @@ impl EventSource for Live {
             self.report_late(before);
             if before >= self.next_losses_ns {
                 self.next_losses_ns = before.saturating_add(LOSSES_EVERY_NS);
-                let missed = self.misses.take(&self.rescued()?);
+                let missed = self.misses.take(|| rescued(&self.ebpf))?;
                 self.report_misses(before, missed);
                 self.read_losses(before)?;
             }
