@@ -7,6 +7,8 @@
 #![no_main]
 // One addition of the audit: the stable interface of atomics leaves out what BPF has.
 #![feature(core_intrinsics)]
+// `#[inline(always)]` on closures.
+#![feature(stmt_expr_attributes)]
 #![expect(internal_features, reason = "as above")]
 
 mod audit;

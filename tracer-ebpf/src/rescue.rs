@@ -176,7 +176,8 @@ fn count(hook: Hook, rescue: Rescue) {
     }
 }
 
-/// Defines a program and its three twins, in the order in which they are to run: all have one body.
+/// Defines a program and its three twins, in the order in which they are to run: all have one body. It is inlined, for a
+/// function of its own would bring a symbol into the object whose name depends on where it was built.
 macro_rules! with_twins {
     (
         $(#[$doc:meta])*
@@ -187,22 +188,22 @@ macro_rules! with_twins {
         $(#[$doc])*
         #[$kind]
         pub fn $first($context: $type) -> $ret {
-            $crate::rescue::first($point, $hook, || $work) as $ret
+            $crate::rescue::first($point, $hook, #[inline(always)] || $work) as $ret
         }
 
         #[$kind]
         pub fn $second($context: $type) -> $ret {
-            $crate::rescue::again($point, $hook, || $work) as $ret
+            $crate::rescue::again($point, $hook, #[inline(always)] || $work) as $ret
         }
 
         #[$kind]
         pub fn $third($context: $type) -> $ret {
-            $crate::rescue::again($point, $hook, || $work) as $ret
+            $crate::rescue::again($point, $hook, #[inline(always)] || $work) as $ret
         }
 
         #[$kind]
         pub fn $last($context: $type) -> $ret {
-            $crate::rescue::last($point, $hook, || $work) as $ret
+            $crate::rescue::last($point, $hook, #[inline(always)] || $work) as $ret
         }
     };
 }

@@ -4,7 +4,9 @@
 //! when its wait returns, so that part of a comparison waits for it ([`Model::settle`]). After a difference the kernel's word
 //! stands, so that each mistake is told once.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
+
+use ahash::AHashMap;
 
 use tracer_common::Header;
 use tracer_common::events::{Audited, AuditedItem, audit_flags, audit_list, audit_moment};
@@ -56,7 +58,7 @@ pub struct Difference {
 
 /// Items told of walks that are not over.
 #[derive(Debug, Clone, Default)]
-pub(super) struct OpenWalks(HashMap<(u32, u32, u64), Vec<(u32, u64)>>);
+pub(super) struct OpenWalks(AHashMap<(u32, u32, u64), Vec<(u32, u64)>>);
 
 const fn key(header: &Header) -> (u32, u32, u64) {
     (header.cpu, header.tid, header.ts_ns)

@@ -1,6 +1,8 @@
 //! Eventpolls by address and generation.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
+
+use ahash::AHashMap;
 
 use super::ids::{EpId, Sequence};
 use super::limits::{Exceeded, Limits, bump};
@@ -31,7 +33,9 @@ pub struct Eventpoll {
 /// All eventpolls, and some that have ended.
 #[derive(Debug, Clone, Default)]
 pub struct Eventpolls {
-    live: HashMap<u64, EpId>,
+    live: AHashMap<u64, EpId>,
+    /// Who lived last at an address, alive or not.
+    last: AHashMap<u64, EpId>,
     all: BTreeMap<EpId, Eventpoll>,
     retired: VecDeque<EpId>,
     sequence: Sequence,
@@ -53,6 +57,7 @@ impl Eventpolls {
         let generation = self.last_at(address).map_or(1, |ep| ep.generation.saturating_add(1));
         let id = EpId(self.sequence.next());
         self.live.insert(address, id);
+        self.last.insert(address, id);
         let eventpoll = Eventpoll {
             id,
             address,
@@ -79,7 +84,11 @@ impl Eventpolls {
             return None;
         }
         let oldest = self.retired.pop_front()?;
-        self.all.remove(&oldest);
+        if let Some(eventpoll) = self.all.remove(&oldest)
+            && self.last.get(&eventpoll.address) == Some(&oldest)
+        {
+            self.last.remove(&eventpoll.address);
+        }
         bump(&mut exceeded.ended_eventpolls);
         Some(oldest)
     }
@@ -106,8 +115,7 @@ impl Eventpolls {
     /// The last eventpoll that lived at this address, alive or not.
     #[must_use]
     pub fn last_at(&self, address: u64) -> Option<&Eventpoll> {
-        let ended = || self.retired.iter().rev().filter_map(|id| self.all.get(id)).find(|ep| ep.address == address);
-        self.live_at(address).or_else(ended)
+        self.last.get(&address).and_then(|id| self.all.get(id))
     }
 
     /// One of them.

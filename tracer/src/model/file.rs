@@ -1,6 +1,8 @@
 //! Watched files by address and generation: the sources of wakeups.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
+
+use ahash::AHashMap;
 
 use tracer_common::events::FileInfo;
 
@@ -160,7 +162,7 @@ pub struct File {
 /// All watched files, and some that have ended.
 #[derive(Debug, Clone, Default)]
 pub struct Files {
-    live: HashMap<u64, FileId>,
+    live: AHashMap<u64, FileId>,
     all: BTreeMap<FileId, File>,
     retired: VecDeque<FileId>,
     retired_listening: VecDeque<FileId>,

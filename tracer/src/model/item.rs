@@ -1,6 +1,8 @@
 //! Items (epitems) by address and generation, verified by eventpoll, file and descriptor.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
+
+use ahash::AHashMap;
 
 use super::ids::{EpId, FileId, ItemId, Sequence, TaskId};
 use super::limits::{Exceeded, Limits, bump};
@@ -71,9 +73,9 @@ pub(crate) struct Sighting {
 /// All live items, with the ways to find them.
 #[derive(Debug, Clone, Default)]
 pub struct Items {
-    all: HashMap<ItemId, Item>,
-    by_epi: HashMap<u64, ItemId>,
-    by_key: HashMap<Key, ItemId>,
+    all: AHashMap<ItemId, Item>,
+    by_epi: AHashMap<u64, ItemId>,
+    by_key: AHashMap<Key, ItemId>,
     by_data: BTreeSet<(EpId, u64, ItemId)>,
     by_ep: BTreeSet<(EpId, ItemId)>,
     by_file: BTreeSet<(FileId, ItemId)>,
@@ -176,11 +178,13 @@ impl Items {
     /// Changes an item and keeps the list of those on a ready or overflow list.
     pub(crate) fn change<R>(&mut self, id: ItemId, change: impl FnOnce(&mut Item) -> R) -> Option<R> {
         let item = self.all.get_mut(&id)?;
+        let waits = |item: &Item| item.stay.is_some() || item.overflow.is_some();
+        let before = waits(item);
         let result = change(item);
-        if item.stay.is_some() || item.overflow.is_some() {
-            self.waiting.insert((item.ep, id));
-        } else {
-            self.waiting.remove(&(item.ep, id));
+        match (before, waits(item)) {
+            (false, true) => _ = self.waiting.insert((item.ep, id)),
+            (true, false) => _ = self.waiting.remove(&(item.ep, id)),
+            (false, false) | (true, true) => {}
         }
         Some(result)
     }

@@ -1,6 +1,8 @@
 //! Tasks by tid and generation: what they did, and what they are doing.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
+
+use ahash::AHashMap;
 
 use tracer_common::COMM_LEN;
 
@@ -89,10 +91,10 @@ pub struct Task {
 /// All tasks, and some that have ended.
 #[derive(Debug, Clone, Default)]
 pub struct Tasks {
-    live: HashMap<u32, TaskId>,
+    live: AHashMap<u32, TaskId>,
     all: BTreeMap<TaskId, Task>,
     /// One task of each process: its first thread where it is known.
-    by_pid: HashMap<u32, TaskId>,
+    by_pid: AHashMap<u32, TaskId>,
     retired: VecDeque<TaskId>,
     ended: (u64, Counts),
     sequence: Sequence,

@@ -4,7 +4,9 @@
 //! So a callback goes on with the open walk of its CPU when queue and key are the same, unless it is the queue's first entry
 //! or an entry that this walk has called before. Entries of others (poll, select, bookmarks) may lie between.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::VecDeque;
+
+use ahash::{AHashMap, AHashSet};
 
 use tracer_common::events::{Callback, callback_flags};
 
@@ -31,7 +33,7 @@ struct Walk {
     whead: u64,
     key: u32,
     last: u64,
-    called: HashSet<u64>,
+    called: AHashSet<u64>,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -43,7 +45,7 @@ struct Cpu {
 /// The open walks.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Walks {
-    cpus: HashMap<u32, Cpu>,
+    cpus: AHashMap<u32, Cpu>,
     remembered: usize,
 }
 
@@ -84,7 +86,7 @@ impl Walks {
         if matches!(place, Place::Begins(_)) {
             self.remembered = self.remembered.saturating_sub(cpu.walk.as_ref().map_or(0, |walk| walk.called.len()));
             let (whead, key, last) = (callback.whead, callback.key, callback.wait);
-            cpu.walk = Some(Walk { wakeup, whead, key, last, called: HashSet::new() });
+            cpu.walk = Some(Walk { wakeup, whead, key, last, called: AHashSet::new() });
         }
         if let Some(walk) = cpu.walk.as_mut()
             && !matches!(place, Place::Nested(_))
