@@ -20,7 +20,11 @@ use nix::sys::signal::Signal;
 use crate::exec;
 use crate::vm::protocol::{Decoder, Frame};
 
-/// The guest's kernel died of a breakpoint that it had taken away already. QEMU's emulation may translate an instruction while
+/// A lockup ends the guest, and what each processor was doing then is on the console: warnings are shown for that.
+const COMMAND_LINE: &str = "console=ttyS0 quiet loglevel=5 panic=-1 mitigations=off softlockup_panic=1 \
+                            softlockup_all_cpu_backtrace=1";
+
+/// The guest's kernel died of a breakpoint that it had taken away already, or hangs at it. QEMU's emulation may translate an instruction while
 /// another of its processors patches it (accel/tcg, before its translator locked the page: 7.2), and then runs the old bytes; the
 /// kernel patches itself while it boots, and wherever probes come and go.
 #[derive(Debug)]
@@ -28,12 +32,21 @@ pub(crate) struct StaleCode;
 
 impl std::fmt::Display for StaleCode {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("the emulator ran code that the kernel had patched (an int3 oops)")
+        f.write_str("the emulator ran a breakpoint that the kernel had taken away")
     }
 }
 
-/// What the console says then (`die`, arch/x86/kernel/dumpstack.c).
-const INT3_OOPS: &str = "int3: 0000 [#";
+/// Whether the console tells of it. Where no probe claims the breakpoint, the kernel dies (`die`, arch/x86/kernel/dumpstack.c).
+/// Where one was just taken away, `kprobe_int3_handler` (arch/x86/kernel/kprobes/core.c) has the instruction run again, for ever: a
+/// processor that is stuck where functions are patched, at an instruction that does nothing.
+fn tells_of_stale_code(console: &str) -> bool {
+    let at_an_entry = |line: &str| {
+        let place = line.split_once("RIP: 0010:").map(|(_, place)| place);
+        place.is_some_and(|place| place.contains("+0x0/") || place.contains("+0x4/") || place.contains("int3"))
+    };
+    let stuck = console.contains("softlockup: hung tasks") && console.lines().any(at_an_entry);
+    stuck || console.contains("int3: 0000 [#")
+}
 
 /// How the guest's processor is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,7 +88,7 @@ impl Machine {
         }
         let mut words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
         words.extend(["-kernel".to_owned(), kernel.display().to_string()]);
-        words.extend(["-append".to_owned(), "console=ttyS0 quiet panic=-1 mitigations=off".to_owned()]);
+        words.extend(["-append".to_owned(), COMMAND_LINE.to_owned()]);
         words
     }
 
@@ -107,7 +120,7 @@ impl Machine {
             let said = if said.trim().is_empty() { "(nothing)" } else { said.trim() };
             let end = exec::last_lines(&console, 40);
             let whole = anyhow!("{error:#}\n--- QEMU said ---\n{said}\n--- the guest's console ended with ---\n{end}");
-            if self.accel == Accel::Tcg && console.contains(INT3_OOPS) { whole.context(StaleCode) } else { whole }
+            if self.accel == Accel::Tcg && tells_of_stale_code(&console) { whole.context(StaleCode) } else { whole }
         })
     }
 }
@@ -207,7 +220,7 @@ fn read(console: &File) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Accel, Machine, follow};
+    use super::{Accel, Machine, follow, tells_of_stale_code};
     use crate::vm::protocol::Frame;
     use std::io::Write as _;
     use std::os::unix::net::UnixStream;
@@ -217,6 +230,17 @@ mod tests {
     fn line(accel: Accel) -> String {
         let machine = Machine { qemu: "q".into(), accel, memory_mb: 512, processors: 2 };
         machine.arguments(Path::new("/k"), 7, 8, 9).join(" ")
+    }
+
+    #[test]
+    fn a_hang_is_the_emulators_only_where_nothing_can_hang() {
+        let hang = |place: &str| {
+            tells_of_stale_code(&format!("RIP: 0010:{place}\nKernel panic - not syncing: softlockup: hung tasks\n"))
+        };
+        assert!(hang("do_epoll_wait+0x0/0x520") && hang("__sys_accept4+0x4/0x100") && hang("exc_int3+0x3a/0x40"));
+        assert!(!hang("smp_call_function_many_cond+0x12c/0x2f0") && !hang("ep_poll_callback+0x40/0x300"));
+        assert!(!tells_of_stale_code("RIP: 0010:do_epoll_wait+0x0/0x520"));
+        assert!(tells_of_stale_code("[ 1.0] Oops: int3: 0000 [#2] PREEMPT SMP NOPTI"));
     }
 
     #[test]
