@@ -59,11 +59,23 @@ enum Command {
     Compare(report::CompareArgs),
 }
 
+/// Has the allocator keep what is freed. The buffers of a batch are as large as what it would give back to the kernel each time,
+/// and page faults would take a tenth of the time of a report.
+fn keep_buffers() {
+    #[cfg(target_env = "gnu")]
+    for parameter in [libc::M_MMAP_THRESHOLD, libc::M_TRIM_THRESHOLD] {
+        const KEPT: libc::c_int = 64 << 20;
+        // SAFETY: changes the allocator's own settings; no other thread runs yet.
+        unsafe { libc::mallopt(parameter, KEPT) };
+    }
+}
+
 /// Runs the program and says how it went: 0 done, 1 a finding over a `--fail-on` option, 2 an error, 3 this kernel cannot be
 /// traced.
 #[must_use]
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
+    keep_buffers();
     let done = |()| ExitCode::SUCCESS;
     let result = match &cli.command {
         Command::Check(args) => check::run(args, cli.verbose),

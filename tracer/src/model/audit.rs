@@ -7,7 +7,6 @@
 use std::collections::BTreeSet;
 
 use ahash::AHashMap;
-
 use tracer_common::Header;
 use tracer_common::events::{Audited, AuditedItem, audit_flags, audit_list, audit_moment};
 

@@ -1,11 +1,11 @@
 //! Eventpolls by address and generation.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
-use ahash::AHashMap;
-
+use super::by_id::ById;
 use super::ids::{EpId, Sequence};
 use super::limits::{Exceeded, Limits, bump};
+use ahash::AHashMap;
 
 /// One life of an eventpoll.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,7 +36,7 @@ pub struct Eventpolls {
     live: AHashMap<u64, EpId>,
     /// Who lived last at an address, alive or not.
     last: AHashMap<u64, EpId>,
-    all: BTreeMap<EpId, Eventpoll>,
+    all: ById<EpId, Eventpoll>,
     retired: VecDeque<EpId>,
     sequence: Sequence,
 }

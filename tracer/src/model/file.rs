@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use ahash::AHashMap;
-
 use tracer_common::events::FileInfo;
 
+use super::by_id::ById;
 use super::histogram::Histogram;
 use super::ids::{FileId, Sequence};
 use super::limits::{Exceeded, Limits, bump};
@@ -163,7 +163,7 @@ pub struct File {
 #[derive(Debug, Clone, Default)]
 pub struct Files {
     live: AHashMap<u64, FileId>,
-    all: BTreeMap<FileId, File>,
+    all: ById<FileId, File>,
     retired: VecDeque<FileId>,
     retired_listening: VecDeque<FileId>,
     /// Ended files that are no longer shown one by one: `f_op` → how many, and their numbers together.

@@ -2,12 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use ahash::AHashMap;
-
 use super::ids::{EpId, FileId, ItemId, Sequence, TaskId};
 use super::limits::{Exceeded, Limits, bump};
 use super::outcome::{ALWAYS_POLLED, EPOLLET, EPOLLONESHOT};
 use super::ready::{Armed, Stay};
+use ahash::AHashMap;
 
 /// One life of an item.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -4,6 +4,7 @@
 //! file, and nothing that a trace says can make it panic or grow beyond its [`Limits`].
 
 mod audit;
+mod by_id;
 mod counts;
 mod eventpoll;
 mod fanout;

@@ -1,11 +1,11 @@
 //! Tasks by tid and generation: what they did, and what they are doing.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
 use ahash::AHashMap;
-
 use tracer_common::COMM_LEN;
 
+use super::by_id::ById;
 use super::counts::Counts;
 use super::ids::{EpId, FileId, Sequence, TaskId, WakeupId};
 use super::limits::{Exceeded, Limits, bump};
@@ -92,7 +92,7 @@ pub struct Task {
 #[derive(Debug, Clone, Default)]
 pub struct Tasks {
     live: AHashMap<u32, TaskId>,
-    all: BTreeMap<TaskId, Task>,
+    all: ById<TaskId, Task>,
     /// One task of each process: its first thread where it is known.
     by_pid: AHashMap<u32, TaskId>,
     retired: VecDeque<TaskId>,

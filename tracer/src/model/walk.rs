@@ -7,7 +7,6 @@
 use std::collections::VecDeque;
 
 use ahash::{AHashMap, AHashSet};
-
 use tracer_common::events::{Callback, callback_flags};
 
 use super::ids::WakeupId;

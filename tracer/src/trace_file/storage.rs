@@ -81,10 +81,12 @@ impl<T: ArrowPrimitiveType> Numbers<T> {
         }
     }
 
+    /// What lies below a null is nobody's business, and the last value again is what compresses best.
     #[inline]
     fn pad(&mut self, rows: usize) {
         if self.values.len() < rows {
-            self.values.resize(rows, T::default_value());
+            let last = self.values.last().copied().unwrap_or(T::default_value());
+            self.values.resize(rows, last);
         }
     }
 
