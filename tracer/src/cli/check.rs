@@ -92,6 +92,8 @@ struct Check {
     sentence: String,
     facts: Vec<Line>,
     hooks: Vec<HookLine>,
+    /// The probed functions in C, as the kernel's BTF has them.
+    prototypes: Vec<String>,
 }
 
 pub(super) fn run(args: &CheckArgs, verbose: u8) -> Result<ExitCode> {
@@ -140,6 +142,7 @@ pub(super) fn run(args: &CheckArgs, verbose: u8) -> Result<ExitCode> {
             }
         }),
         facts: lines,
+        prototypes: facts.as_ref().map(|facts| facts.prototypes.clone()).unwrap_or_default(),
         hooks,
     };
     let text = if args.json { serde_json::to_string(&check)? + "\n" } else { text(&check) };

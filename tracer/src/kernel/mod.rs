@@ -11,4 +11,4 @@ pub mod process;
 pub mod symbols;
 
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;

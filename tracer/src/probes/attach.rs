@@ -130,7 +130,7 @@ fn attach_hook(ebpf: &mut Ebpf, plan: HookPlan, btf: Option<&Btf>, how: How) -> 
     let mut outcome =
         Outcome { hook: plan.hook, need: plan.need, held: None, targets: Vec::new(), refused: plan.skipped };
     for variant in plan.tries {
-        match attach_variant(ebpf, variant, btf, how) {
+        match attach_variant(ebpf, variant, &plan.avoid, btf, how) {
             Ok(targets) => {
                 outcome.held = Some(variant);
                 outcome.targets = targets;
@@ -147,11 +147,13 @@ fn attach_hook(ebpf: &mut Ebpf, plan: HookPlan, btf: Option<&Btf>, how: How) -> 
 fn attach_variant(
     ebpf: &mut Ebpf,
     variant: &'static Variant,
+    avoid: &[String],
     btf: Option<&Btf>,
     how: How,
 ) -> Result<Vec<&'static str>, String> {
     let mut targets = Vec::new();
-    for program in variant.programs {
+    let avoided = |program: &Program| program.optional && avoid.iter().any(|name| name == program.attach.target());
+    for program in variant.programs.iter().filter(|program| !avoided(program)) {
         match attach_program(ebpf, program, btf, how) {
             Ok(()) if targets.contains(&program.attach.target()) => {}
             Ok(()) => targets.push(program.attach.target()),

@@ -5,6 +5,7 @@ pub mod catalog;
 pub mod facts;
 pub mod misses;
 pub mod plan;
+pub mod prototypes;
 pub mod survey;
 
 /// The probes, built from `tracer-ebpf` by `cargo xtask ebpf`.

@@ -1,6 +1,6 @@
 //! From the catalogue and the facts about this kernel to what will be tried: a pure function.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::catalog::{Attach, Backend, CATALOG, Need, Program, Variant};
 use tracer_common::Hook;
@@ -24,6 +24,8 @@ pub struct Names {
     pub symbols: BTreeSet<String>,
     /// Functions in BTF.
     pub btf_functions: BTreeSet<String>,
+    /// Functions that are otherwise than the probes know them: why, as a sentence.
+    pub changed: BTreeMap<String, String>,
 }
 
 /// What will be tried for one hook, in order; the first that attaches serves it.
@@ -35,6 +37,8 @@ pub struct HookPlan {
     pub need: Need,
     /// The variants to try.
     pub tries: Vec<&'static Variant>,
+    /// Optional programs are not attached to these functions: they are otherwise than the probes know them.
+    pub avoid: Vec<String>,
     /// Why there is nothing to try, or why some were left out: sentences.
     pub skipped: Vec<String>,
 }
@@ -55,7 +59,14 @@ pub fn plan(names: &Names, preference: Preference, purpose: Purpose) -> Vec<Hook
         .iter()
         .filter(|spec| purpose.audit || spec.hook != Hook::Audit)
         .map(|spec| {
-            let mut hook = HookPlan { hook: spec.hook, need: spec.need, tries: Vec::new(), skipped: Vec::new() };
+            let mut hook = HookPlan {
+                hook: spec.hook,
+                need: spec.need,
+                tries: Vec::new(),
+                avoid: Vec::new(),
+                skipped: Vec::new(),
+            };
+            hook.avoid.extend(names.changed.keys().cloned());
             for variant in spec.variants {
                 if !wanted(variant.backend, preference) || (variant.for_running && !purpose.running) {
                     continue;
@@ -85,6 +96,11 @@ fn missing(variant: &Variant, names: &Names) -> Option<String> {
 
 fn lacks(program: &Program, names: &Names) -> Option<String> {
     let name = program.attach.target();
+    let function =
+        matches!(program.attach, Attach::Fentry(_) | Attach::Fexit(_) | Attach::Kprobe(_) | Attach::Kretprobe(_));
+    if let Some(why) = names.changed.get(name).filter(|_| function) {
+        return Some(why.clone());
+    }
     match program.attach {
         // A function can be in BTF without a symbol (`.isra.0`): both are needed.
         Attach::Fentry(_) | Attach::Fexit(_) if !names.btf_functions.contains(name) => {
@@ -118,13 +134,24 @@ mod tests {
 
     fn names(more: &[&str]) -> Names {
         let all = || ALWAYS.iter().chain(more).chain(&["__sys_accept4"]).map(ToString::to_string).collect();
-        Names { symbols: all(), btf_functions: all() }
+        Names { symbols: all(), btf_functions: all(), ..Names::default() }
     }
 
     fn first(names: &Names, preference: Preference, hook: Hook) -> Option<(Backend, Attach)> {
         let plans = plan(names, preference, Purpose::default());
         let variant = plans.iter().find(|plan| plan.hook == hook)?.tries.first()?;
         Some((variant.backend, variant.programs.first()?.attach))
+    }
+
+    #[test]
+    fn a_function_that_is_otherwise_than_known_is_not_probed() {
+        let mut names = names(&["ep_done_scan", "ep_send_events"]);
+        names.changed.insert("ep_done_scan".to_owned(), "ep_done_scan is otherwise".to_owned());
+        let plans = plan(&names, Preference::Auto, Purpose::default());
+        let scan = plans.iter().find(|plan| plan.hook == Hook::Scan).unwrap();
+        assert_eq!(scan.tries.first().unwrap().programs.first().unwrap().attach, Attach::Fexit("ep_send_events"));
+        assert!(scan.skipped.contains(&"ep_done_scan is otherwise".to_owned()), "{:?}", scan.skipped);
+        assert_eq!(scan.avoid, ["ep_done_scan"]);
     }
 
     #[test]

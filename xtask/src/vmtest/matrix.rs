@@ -3,7 +3,7 @@
 //! In: the results of all cases of each kernel. Out: Markdown. Nothing in it is known beforehand: the hooks are those that `eptrace
 //! check` attached, the counts those that demos and traces gave.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use serde_json::Value;
@@ -47,6 +47,8 @@ pub(crate) struct Matrix {
     hooks: Vec<(String, BTreeMap<Place, String>)>,
     /// What could not be seen, and where.
     blind: BTreeMap<(String, String), Vec<String>>,
+    /// What BTF says of the probed functions, and on which kernels.
+    prototypes: BTreeMap<String, BTreeSet<usize>>,
     counts: BTreeMap<(usize, String, String), Counts>,
 }
 
@@ -79,6 +81,9 @@ impl Matrix {
         let text = |hook: &Value, key: &str| hook[key].as_str().unwrap_or_default().to_owned();
         let backend = hooks.iter().map(|hook| text(hook, "backend")).find(|name| name == "fentry" || name == "kprobe");
         let backend = backend.unwrap_or_default();
+        for prototype in check["prototypes"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+            self.prototypes.entry(prototype.to_owned()).or_default().insert(kernel);
+        }
         for hook in hooks {
             let name = text(hook, "hook");
             let targets: Vec<&str> =
@@ -129,6 +134,11 @@ impl Matrix {
         for ((hook, what), places) in &self.blind {
             let _ = writeln!(out, "- **{hook}** {what}. On {}.", places.join(", "));
         }
+        out.push_str(PROTOTYPES);
+        for (prototype, kernels) in &self.prototypes {
+            let kernels: Vec<String> = kernels.iter().map(|&kernel| line(&self.kernels[kernel])).collect();
+            let _ = writeln!(out, "- `{prototype}` on {}", kernels.join(", "));
+        }
         out.push_str(COUNTS);
         for ((kernel, backend, demo), counts) in &self.counts {
             let Counts { runs, equal, compared, lost, comparisons, differences } = counts;
@@ -141,6 +151,14 @@ impl Matrix {
         out
     }
 }
+
+const PROTOTYPES: &str = "
+## Prototypes
+
+What each kernel's BTF says of the functions whose arguments or results the probes read. eptrace compares it with what the probes
+know before it attaches them, and leaves a function alone that is otherwise.
+
+";
 
 const COUNTS: &str = "
 ## Counts
@@ -183,7 +201,7 @@ mod tests {
     fn the_document_holds_what_checks_and_demos_gave_and_nothing_else() {
         let mut matrix = Matrix::default();
         matrix.kernel("6.1.0-56-cloud-amd64");
-        matrix.add(&[printed(&json!({"hooks": [
+        matrix.add(&[printed(&json!({"prototypes": ["int f(int a)"], "hooks": [
             {"hook": "callback", "backend": "kprobe", "targets": ["a", "b"], "cannot_see": "much", "missing": ""},
             {"hook": "scan", "backend": "", "targets": [], "cannot_see": "", "missing": "gone"}]}))]);
         let demo = json!({"demo": "churn", "truth": {"waits": 3, "workers": []}});
@@ -200,6 +218,7 @@ mod tests {
             "| 6.1.0-56-cloud-amd64 | not tried | could not be attached |",
             "- **callback** cannot see: much. On 6.1 with kprobe.",
             "- **scan** is missing: gone. On 6.1 with kprobe.",
+            "- `int f(int a)` on 6.1\n",
             "| 6.1.0-56-cloud-amd64 | kprobe | churn | 2 | 1 | 2 | 4 | 14 | 2 |",
         ] {
             assert!(text.contains(expected), "no {expected:?} in\n{text}");
