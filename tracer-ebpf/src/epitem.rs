@@ -64,6 +64,32 @@ pub(crate) fn find(ep: u64, file: u64, fd: i32) -> Result<(u64, Option<Epitem>),
     Ok((0, None))
 }
 
+/// The item that follows `after` (file and descriptor) in an eventpoll's tree: its address and fields; address 0 behind the last.
+///
+/// `(0, -1)` comes before all of them. As [`find`], but the caller holds `eventpoll.mtx`.
+#[inline(always)]
+pub(crate) fn next(ep: u64, after: (u64, i32)) -> Result<(u64, Option<Epitem>), Miss> {
+    let mut node: u64 = kread::kernel(ep + offset!(ep_rb_root) as u64)?;
+    let mut least = 0;
+    for _ in 0..MAX_LEVELS {
+        if node == 0 {
+            break;
+        }
+        let item = epitem(node.wrapping_sub(offset!(epitem_rbn) as u64))?;
+        let behind = item.file > after.0 || (item.file == after.0 && item.fd > after.1);
+        if behind {
+            least = node;
+        }
+        let child = if behind { offset!(rb_left) } else { offset!(rb_right) };
+        node = kread::kernel(node + child as u64)?;
+    }
+    if least == 0 {
+        return Ok((0, None));
+    }
+    let epi = least.wrapping_sub(offset!(epitem_rbn) as u64);
+    Ok((epi, Some(epitem(epi)?)))
+}
+
 /// Reads the epitem at an address (`struct epitem`, fs/eventpoll.c, 5.10 to 7.3).
 #[inline(always)]
 pub(crate) fn epitem(address: u64) -> Result<Epitem, Miss> {

@@ -1,13 +1,29 @@
-//! The eventpolls that the processes under trace already have open when tracing begins.
+//! The eventpolls that the processes under trace already have open when tracing begins, and their items.
+//!
+//! A walk over all open files finds the eventpolls. Their items are told while the collector reads `/proc/PID/fdinfo/FD`: there the
+//! kernel goes through the tree with the eventpoll's mutex held (`ep_show_fdinfo`, fs/eventpoll.c, 5.10 to 7.3), and calls
+//! `seq_printf` once for each item. At each of these calls the next item is told. Where the text outgrows its buffer, the kernel
+//! begins anew and this goes on.
 
 use core::ffi::c_void;
 
-use tracer_common::events::EventpollSeen;
+use aya_ebpf::macros::{kprobe, kretprobe, map};
+use aya_ebpf::maps::{Array, LruHashMap};
+use aya_ebpf::programs::{ProbeContext, RetProbeContext};
+use tracer_common::events::{EventpollSeen, ItemSeen, item_flags};
 use tracer_common::{Hook, Miss};
 
 use crate::emit::{Now, emit, settle};
 use crate::globals::{config, offset};
-use crate::{files, filter, kread};
+use crate::{epitem, file_info, files, filter, kread};
+
+/// The eventpoll whose items the tracer reads at this moment; 0 when none.
+#[map]
+static LISTED: Array<u64> = Array::with_max_entries(1, 0);
+
+/// By eventpoll: file and descriptor of the item that was told last. An eventpoll is told once, whoever else has it.
+#[map]
+static TOLD: LruHashMap<u64, [u64; 2]> = LruHashMap::with_max_entries(16_384, 0);
 
 /// `struct bpf_iter__task_file { meta, task, fd, file }` (kernel/bpf/task_iter.c, 5.8 to 7.3): eight bytes each.
 #[repr(C)]
@@ -53,4 +69,74 @@ fn body(task: u64, fd: i32, file: u64) -> Result<(), Miss> {
         record.epfd = fd;
         record.pad = 0;
     })
+}
+
+/// 5.10 to 7.3: `void ep_show_fdinfo(struct seq_file *m, struct file *f)`
+#[kprobe]
+pub fn fdinfo_kprobe(ctx: ProbeContext) -> u32 {
+    if Now::task().tgid != config!(own_tgid) {
+        return 0;
+    }
+    ctx.arg(1).map_or(0, |file| settle(Hook::Inventory, list(file)))
+}
+
+/// 5.10 to 7.3: `void seq_printf(struct seq_file *m, const char *f, ...)`
+#[kprobe]
+pub fn fdinfo_item_kprobe(_ctx: ProbeContext) -> u32 {
+    if Now::task().tgid != config!(own_tgid) {
+        return 0;
+    }
+    settle(Hook::Inventory, item())
+}
+
+/// The end of [`fdinfo_kprobe`].
+#[kretprobe]
+pub fn fdinfo_kretprobe(_ctx: RetProbeContext) -> u32 {
+    if Now::task().tgid == config!(own_tgid) {
+        set_listed(0);
+    }
+    0
+}
+
+#[inline(always)]
+fn set_listed(ep: u64) {
+    if let Some(listed) = LISTED.get_ptr_mut(0) {
+        // SAFETY: a map value outlives the program's run; only the tracer's one reading thread gets here.
+        unsafe { *listed = ep };
+    }
+}
+
+#[inline(always)]
+fn list(file: u64) -> Result<(), Miss> {
+    let (ep, _) = files::eventpoll(file)?;
+    set_listed(if filter::traced_ep(ep) { ep } else { 0 });
+    Ok(())
+}
+
+#[inline(always)]
+fn item() -> Result<(), Miss> {
+    let ep = LISTED.get(0).copied().unwrap_or(0);
+    if ep == 0 {
+        return Ok(());
+    }
+    // SAFETY: the value is copied; only the tracer's one reading thread writes it.
+    let [file, fd] = unsafe { TOLD.get(ep) }.copied().unwrap_or([0, u64::MAX]);
+    let (epi, found) = epitem::next(ep, (file, fd as i32))?;
+    let Some(item) = found else { return Ok(()) };
+    let _ = TOLD.insert(ep, [item.file, item.fd as u64], 0);
+    let now = Now::take();
+    let linked = item.rdllink_next != epi + offset!(epitem_rdllink) as u64;
+    emit::<ItemSeen>(now, |record| {
+        // SAFETY: `emit` gives a slot for one record.
+        let record = unsafe { &mut *record };
+        record.ep = ep;
+        record.epi = epi;
+        record.file = item.file;
+        record.data = item.data;
+        record.events = item.events;
+        record.fd = item.fd;
+        record.flags = if linked { item_flags::LINKED } else { 0 };
+        record.pad = 0;
+    })?;
+    file_info::emit_info(now, item.file)
 }

@@ -318,7 +318,19 @@ pub const CATALOG: &[ProbeSpec] = &[
         need: Need::Optional(
             "eventpolls that were open before tracing began are known only from their next epoll_wait or epoll_ctl on",
         ),
-        variants: &[neutral(&[program("inventory", Attach::Iter("task_file"))])],
+        variants: &[
+            Variant {
+                for_running: true,
+                ..neutral(&[
+                    program("inventory", Attach::Iter("task_file")),
+                    program("fdinfo_item_kprobe", Attach::Kprobe("seq_printf")),
+                    program("fdinfo_kretprobe", Attach::Kretprobe("ep_show_fdinfo")),
+                    program("fdinfo_kprobe", Attach::Kprobe("ep_show_fdinfo")),
+                ])
+            },
+            neutral(&[program("inventory", Attach::Iter("task_file"))])
+                .but("items that were registered before tracing began, until something happens to them"),
+        ],
     },
     ProbeSpec {
         hook: Hook::Audit,

@@ -62,7 +62,10 @@ impl Outcome {
 pub(crate) fn json(result: &JobResult, what: &str) -> Result<Value> {
     succeeded(result, what)?;
     serde_json::from_slice(&result.stdout).with_context(|| {
-        format!("{what} printed something that is not one JSON value:\n{}", exec::last_lines(&result.out(), 5))
+        format!(
+            "{what} printed something that is not one JSON value:\n{}",
+            exec::last_lines(&(result.out() + &result.err()), 10)
+        )
     })
 }
 

@@ -1,11 +1,9 @@
 //! From the options to probes that are attached, and not yet switched on.
 
 use std::collections::BTreeMap;
-use std::io::Read;
 
 use anyhow::{Context, Result, bail};
 use aya::maps::{HashMap, MapData, MapType};
-use aya::programs::Iter;
 use aya::sys::is_map_supported;
 use aya::{Btf, Ebpf, Endianness};
 
@@ -30,6 +28,7 @@ pub(super) struct Begun {
     pub(super) ebpf: Ebpf,
     pub(super) info: TraceInfo,
     pub(super) misses: Misses,
+    pub(super) preemptible: bool,
 }
 
 /// Finds out about the kernel, loads the object, fills the filter and attaches hook by hook.
@@ -80,20 +79,7 @@ pub(super) fn begin(options: &Options) -> Result<Begun> {
     // What was skipped while hook after hook was attached is no loss.
     drop(misses.take(|| anyhow::Ok(BTreeMap::new()))?);
     let info = describe(options, &facts, &outcomes, &misses);
-    Ok(Begun { ebpf, info, misses })
-}
-
-/// Walks the open files of the processes under trace: the probe adopts their eventpolls.
-pub(super) fn take_inventory(ebpf: &mut Ebpf) -> Result<()> {
-    let Some(program) = ebpf.program_mut("inventory") else { return Ok(()) };
-    if program.fd().is_err() {
-        return Ok(());
-    }
-    let iter: &mut Iter = program.try_into()?;
-    let link = iter.attach().context("cannot start the walk over open files")?;
-    let mut file = iter.take_link(link)?.into_file().context("cannot read the walk over open files")?;
-    std::io::copy(&mut file.by_ref(), &mut std::io::sink()).context("the walk over open files failed")?;
-    Ok(())
+    Ok(Begun { ebpf, info, misses, preemptible: facts.preemptible })
 }
 
 /// Adds the children that the targets already have. New ones follow by themselves: the probes of the scheduler are on.

@@ -4,6 +4,7 @@
 
 mod begin;
 mod clock;
+mod inventory;
 mod log;
 mod losses;
 mod options;
@@ -16,7 +17,7 @@ use aya::Ebpf;
 use aya::maps::{Array, HashMap, MapData, PerCpuArray, RingBuf};
 use tracer_common::{EVENTS_MAP, Hook, Rescue};
 
-use self::begin::{Begun, begin, take_inventory};
+use self::begin::{Begun, begin};
 use self::clock::monotonic_ns;
 use self::losses::LossCounters;
 pub use self::options::{Detail, Options, Untraceable};
@@ -52,6 +53,9 @@ pub struct Live {
     info: TraceInfo,
     tick: tokio::time::Interval,
     pending: Vec<Event>,
+    /// When the loss counters are read next. To read a map makes the kernel skip the kprobes of that CPU meanwhile
+    /// (`bpf_disable_instrumentation`, kernel/bpf/syscall.c, 5.10 to 7.3). Where the reader can be preempted in the middle of it, that
+    /// can be long: there it is done once, at the end.
     next_losses_ns: u64,
     state: State,
 }
@@ -70,7 +74,7 @@ impl Live {
     /// # Errors
     /// [`Untraceable`] when a needed hook does not attach; else what the kernel or the machine refused, with what to do.
     pub fn start(options: &Options) -> Result<Self> {
-        let Begun { mut ebpf, info, misses } = begin(options)?;
+        let Begun { mut ebpf, info, misses, preemptible } = begin(options)?;
         let ring = ebpf.take_map(EVENTS_MAP).context("the object has no ring buffer")?;
         let ring = RingBuf::try_from(ring)?;
         let fills_in = Duration::from_micros(u64::from(options.sizes.ring_bytes / BYTES_PER_US));
@@ -87,14 +91,34 @@ impl Live {
             info,
             tick,
             pending: Vec::new(),
-            next_losses_ns: 0,
+            next_losses_ns: if preemptible { u64::MAX } else { 0 },
             state: State::Running,
         };
-        take_inventory(&mut live.ebpf)?;
+        inventory::find_eventpolls(&mut live.ebpf)?;
         let now = monotonic_ns();
         live.sequencer.push(Event::Mark(Mark { ts_ns: now, what: MarkKind::Started }));
         live.set_enabled(true)?;
+        live.list_items()?;
         Ok(live)
+    }
+
+    /// Has the items told that are registered already. Tracing is on: what happens to them meanwhile is seen.
+    fn list_items(&mut self) -> Result<()> {
+        if !inventory::can_list(&self.ebpf) {
+            return Ok(());
+        }
+        let pids = self.followed()?;
+        std::thread::scope(|scope| {
+            let listing = scope.spawn(|| inventory::list_items(&pids));
+            // There may be more items than the ring buffer holds.
+            while !listing.is_finished() {
+                if self.drain() == 0 {
+                    std::thread::sleep(SETTLE);
+                }
+            }
+        });
+        inventory::done(&mut self.ebpf);
+        Ok(())
     }
 
     /// Returns when it is time to look for more events.

@@ -55,7 +55,8 @@ fn on_kernel(
     matrix.kernel(&kernel.name);
     let mut tally = Tally::default();
     let mut left = cases;
-    for machine in 1.. {
+    let mut in_vain = 0;
+    loop {
         progress::say(&format!("booting {} for {} cases", kernel.name, left.len()));
         let plan = Plan { jobs: left.iter().flat_map(|case| case.jobs.clone()).collect() };
         let mut clock = CaseClock::new(left);
@@ -65,11 +66,13 @@ fn on_kernel(
             }
         });
         let stale = session.failure.as_ref().is_some_and(anyhow::Error::is::<StaleCode>);
-        let again = stale && machine < MACHINES;
+        let done = whole(left, &session.results);
+        in_vain = if done == 0 { in_vain + 1 } else { 1 };
+        let again = stale && in_vain < MACHINES;
         if let Some(error) = &session.failure {
             println!("{}{}: {error:#}", if again { "" } else { "FAILED " }, kernel.name);
         }
-        let over = if again { whole(left, &session.results) } else { left.len() };
+        let over = if again { done } else { left.len() };
         let (ended, rest) = left.split_at(over);
         left = rest;
         let mut results = session.results.as_slice();
@@ -86,8 +89,8 @@ fn on_kernel(
     tally
 }
 
-/// How many machines one kernel's cases may take. Only the emulator's own failure ([`StaleCode`]) is a reason for another one, for
-/// the cases that were not over.
+/// How many machines one case may take. Only the emulator's own failure ([`StaleCode`]) is a reason for another one, for the cases
+/// that were not over.
 const MACHINES: u32 = 3;
 
 /// How many cases from the first on are over: every one of their jobs has ended.

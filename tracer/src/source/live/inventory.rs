@@ -1,0 +1,84 @@
+//! What the processes under trace already have when tracing begins: their eventpolls, and the items in these.
+
+use std::fs::{self, File};
+use std::io::{self, Read as _};
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result};
+use aya::Ebpf;
+use aya::programs::Iter;
+
+use crate::probes::attach::unload;
+
+/// What `/proc/PID/fd/FD` of an eventpoll points to (`anon_inode_getfile`, fs/eventpoll.c, 5.10 to 7.3).
+const EVENTPOLL: &str = "anon_inode:[eventpoll]";
+/// The programs that tell an eventpoll's items while its fdinfo is read.
+const LISTERS: [&str; 3] = ["fdinfo_kprobe", "fdinfo_item_kprobe", "fdinfo_kretprobe"];
+
+/// Walks the open files of the processes under trace: the probe adopts their eventpolls.
+pub(super) fn find_eventpolls(ebpf: &mut Ebpf) -> Result<()> {
+    let Some(program) = ebpf.program_mut("inventory") else { return Ok(()) };
+    if program.fd().is_err() {
+        return Ok(());
+    }
+    let iter: &mut Iter = program.try_into()?;
+    let link = iter.attach().context("cannot start the walk over open files")?;
+    let mut file = iter.take_link(link)?.into_file().context("cannot read the walk over open files")?;
+    io::copy(&mut file.by_ref(), &mut io::sink()).context("the walk over open files failed")?;
+    Ok(())
+}
+
+/// Whether items can be told.
+pub(super) fn can_list(ebpf: &Ebpf) -> bool {
+    LISTERS.iter().all(|name| ebpf.program(name).is_some_and(|program| program.fd().is_ok()))
+}
+
+/// Detaches what told the items: nothing else of the kernel's is to be slower for it.
+pub(super) fn done(ebpf: &mut Ebpf) {
+    for name in LISTERS {
+        ebpf.program_mut(name).into_iter().for_each(unload);
+    }
+}
+
+/// Has the kernel list the items of every eventpoll of these processes; of every process but the own when there are none. A
+/// process or descriptor that is gone meanwhile has nothing to list.
+pub(super) fn list_items(pids: &[u32]) {
+    let all = || -> Vec<u32> {
+        let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+        let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        pids.filter(|pid| *pid != std::process::id()).collect()
+    };
+    let pids = if pids.is_empty() { all() } else { pids.to_vec() };
+    for fdinfo in pids.into_iter().flat_map(eventpolls) {
+        // Only that the kernel writes it counts.
+        let _ = File::open(fdinfo).and_then(|mut file| io::copy(&mut file, &mut io::sink()));
+    }
+}
+
+/// `/proc/PID/fdinfo/FD` of each eventpoll of a process.
+fn eventpolls(pid: u32) -> Vec<PathBuf> {
+    let entries = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+    entries
+        .filter(|entry| fs::read_link(entry.path()).is_ok_and(|target| target.as_os_str() == EVENTPOLL))
+        .map(|entry| PathBuf::from(format!("/proc/{pid}/fdinfo")).join(entry.file_name()))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::eventpolls;
+    use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
+
+    #[test]
+    fn the_eventpolls_of_a_process_are_found_among_its_files() {
+        // SAFETY: the kernel gives a new descriptor, or -1, which the assertion refuses.
+        let fd = unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) };
+        assert!(fd >= 0);
+        // SAFETY: the descriptor is ours.
+        let epoll = unsafe { OwnedFd::from_raw_fd(fd) };
+        let own = std::process::id();
+        let path = format!("/proc/{own}/fdinfo/{}", epoll.as_raw_fd());
+        assert!(eventpolls(own).iter().any(|found| found.as_os_str() == path.as_str()));
+        assert!(eventpolls(u32::MAX).is_empty());
+    }
+}
