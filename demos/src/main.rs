@@ -8,6 +8,7 @@ mod churn;
 mod counted;
 mod cycle;
 mod herd;
+mod registered;
 mod truth;
 
 use std::io::{self, Write as _};
@@ -34,6 +35,7 @@ enum Demo {
     HerdClient(herd::client::Options),
     Cycle(cycle::Options),
     Churn(churn::Options),
+    Registered(registered::Options),
 }
 
 fn main() -> ExitCode {
@@ -52,6 +54,7 @@ fn run(cli: &Cli) -> Result<()> {
         Demo::HerdClient(options) => herd::client::run(options)?,
         Demo::Cycle(options) => cycle::run(options)?,
         Demo::Churn(options) => churn::run(options)?,
+        Demo::Registered(options) => registered::run(options)?,
     };
     match io::stdout().write_all(text.as_bytes()) {
         // The reader has seen enough: that is its right.

@@ -10,6 +10,7 @@ mod killed;
 mod loss;
 pub(crate) mod matrix;
 mod preempted;
+mod registered;
 
 use anyhow::Result;
 
@@ -35,6 +36,7 @@ pub(crate) fn cases(filter: &str) -> Vec<Case> {
     cases.extend(killed::cases());
     cases.extend(attach::cases());
     cases.extend(churn::cases());
+    cases.extend(registered::cases());
     cases.extend(loss::cases());
     cases.extend(foreign::cases());
     cases.retain(|case| case.name.contains(filter));

@@ -8,6 +8,11 @@ use anyhow::{Context as _, Result};
 use aya::Ebpf;
 use aya::programs::Iter;
 
+use tracer_common::events::{Record as _, TaskName};
+use tracer_common::{COMM_LEN, Header};
+
+use super::clock::monotonic_ns;
+use crate::event::Event;
 use crate::probes::attach::unload;
 
 /// What `/proc/PID/fd/FD` of an eventpoll points to (`anon_inode_getfile`, fs/eventpoll.c, 5.10 to 7.3).
@@ -26,6 +31,33 @@ pub(super) fn find_eventpolls(ebpf: &mut Ebpf) -> Result<()> {
     let mut file = iter.take_link(link)?.into_file().context("cannot read the walk over open files")?;
     io::copy(&mut file.by_ref(), &mut io::sink()).context("the walk over open files failed")?;
     Ok(())
+}
+
+/// The names of all threads of these processes: what they do first is then told with a name.
+pub(super) fn task_names(pids: &[u32]) -> Vec<Event> {
+    let ts_ns = monotonic_ns();
+    let named = |tgid: u32| {
+        let threads = fs::read_dir(format!("/proc/{tgid}/task")).into_iter().flatten().flatten();
+        threads.filter_map(move |thread| {
+            let tid = thread.file_name().to_str()?.parse().ok()?;
+            let name = fs::read(thread.path().join("comm")).ok()?;
+            let mut comm = [0; COMM_LEN];
+            // The last byte is a zero in the kernel as well.
+            for (to, from) in comm[..COMM_LEN - 1].iter_mut().zip(name.strip_suffix(b"\n").unwrap_or(&name)) {
+                *to = *from;
+            }
+            let header = Header {
+                kind: TaskName::KIND as u16,
+                len: u16::try_from(size_of::<TaskName>()).ok()?,
+                cpu: 0,
+                ts_ns,
+                tgid,
+                tid,
+            };
+            Some(Event::TaskName(TaskName { header, comm }))
+        })
+    };
+    pids.iter().copied().flat_map(named).collect()
 }
 
 /// Whether items can be told.
@@ -66,8 +98,22 @@ fn eventpolls(pid: u32) -> Vec<PathBuf> {
 
 #[cfg(test)]
 mod tests {
-    use super::eventpolls;
+    use super::{eventpolls, task_names};
+    use crate::event::Event;
     use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
+
+    #[test]
+    fn every_thread_of_a_process_has_its_name() {
+        let own = std::process::id();
+        let comm = std::fs::read("/proc/self/comm").unwrap();
+        let names = task_names(&[own, u32::MAX]);
+        let leader = names.iter().find_map(|event| match event {
+            Event::TaskName(name) if name.header.tid == own => Some(name),
+            _ => None,
+        });
+        assert!(leader.unwrap().comm.starts_with(comm.strip_suffix(b"\n").unwrap()));
+        assert!(names.iter().all(|event| event.header().unwrap().tgid == own));
+    }
 
     #[test]
     fn the_eventpolls_of_a_process_are_found_among_its_files() {

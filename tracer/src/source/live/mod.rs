@@ -94,6 +94,11 @@ impl Live {
             next_losses_ns: if preemptible { u64::MAX } else { 0 },
             state: State::Running,
         };
+        if options.running {
+            for name in inventory::task_names(&live.followed()?) {
+                live.sequencer.push(name);
+            }
+        }
         inventory::find_eventpolls(&mut live.ebpf)?;
         let now = monotonic_ns();
         live.sequencer.push(Event::Mark(Mark { ts_ns: now, what: MarkKind::Started }));
