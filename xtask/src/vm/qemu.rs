@@ -55,6 +55,8 @@ pub(crate) enum Accel {
     Kvm,
     /// Emulation, one host thread per guest processor.
     Tcg,
+    /// Emulation, one host thread for all of them, which take turns.
+    TcgInTurns,
     /// Emulation of one processor whose clock ticks a nanosecond an instruction.
     Counting,
 }
@@ -73,7 +75,7 @@ impl Machine {
         let (accel, cpu) = match self.accel {
             Accel::Kvm => ("kvm", "host"),
             Accel::Tcg => ("tcg,thread=multi", "max"),
-            Accel::Counting => ("tcg,thread=single", "max"),
+            Accel::TcgInTurns | Accel::Counting => ("tcg,thread=single", "max"),
         };
         let processors = if self.accel == Accel::Counting { 1 } else { self.processors };
         let mut line = format!(

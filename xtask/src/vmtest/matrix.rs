@@ -53,14 +53,14 @@ pub(crate) struct Matrix {
 }
 
 impl Matrix {
-    /// A kernel whose results follow.
-    pub(crate) fn kernel(&mut self, release: &str) {
+    /// A kernel whose results will come: its number.
+    pub(crate) fn kernel(&mut self, release: &str) -> usize {
         self.kernels.push(release.to_owned());
+        self.kernels.len() - 1
     }
 
-    /// The results of one case on the kernel named last. Cases that are neither a check nor a demo say nothing here.
-    pub(crate) fn add(&mut self, results: &[JobResult]) {
-        let Some(kernel) = self.kernels.len().checked_sub(1) else { return };
+    /// The results of one case on a kernel. Cases that are neither a check nor a demo say nothing here.
+    pub(crate) fn add(&mut self, kernel: usize, results: &[JobResult]) {
         match results {
             [check] => {
                 if let Ok(check) = serde_json::from_slice::<Value>(&check.stdout) {
@@ -200,18 +200,21 @@ mod tests {
     #[test]
     fn the_document_holds_what_checks_and_demos_gave_and_nothing_else() {
         let mut matrix = Matrix::default();
-        matrix.kernel("6.1.0-56-cloud-amd64");
-        matrix.add(&[printed(&json!({"prototypes": ["int f(int a)"], "hooks": [
+        let kernel = matrix.kernel("6.1.0-56-cloud-amd64");
+        matrix.add(
+            kernel,
+            &[printed(&json!({"prototypes": ["int f(int a)"], "hooks": [
             {"hook": "callback", "backend": "kprobe", "targets": ["a", "b"], "cannot_see": "much", "missing": ""},
-            {"hook": "scan", "backend": "", "targets": [], "cannot_see": "", "missing": "gone"}]}))]);
+            {"hook": "scan", "backend": "", "targets": [], "cannot_see": "", "missing": "gone"}]}))],
+        );
         let demo = json!({"demo": "churn", "truth": {"waits": 3, "workers": []}});
         let report = |waits: u64| {
             json!({"backend": "kprobe", "lost": {"total": 2}, "totals": {"waits": waits}, "tasks": [],
                 "audit": {"comparisons": 7, "differences": 1}})
         };
-        matrix.add(&[printed(&demo), printed(&report(3))]);
-        matrix.add(&[printed(&demo), printed(&report(4))]);
-        matrix.add(&[JobResult::default()]);
+        matrix.add(kernel, &[printed(&demo), printed(&report(3))]);
+        matrix.add(kernel, &[printed(&demo), printed(&report(4))]);
+        matrix.add(kernel, &[JobResult::default()]);
         let text = matrix.markdown();
         for expected in [
             "### callback\n\n| kernel | fentry | kprobe |\n|---|---|---|\n| 6.1.0-56-cloud-amd64 | not tried | `a`, `b` |",

@@ -26,7 +26,7 @@ pub(crate) struct Case {
 }
 
 /// Judges the results of a case's jobs, in their order.
-pub(crate) type Check = Box<dyn Fn(&[JobResult]) -> Result<()>>;
+pub(crate) type Check = Box<dyn Fn(&[JobResult]) -> Result<()> + Send + Sync>;
 
 /// All cases whose name contains `filter`.
 pub(crate) fn cases(filter: &str) -> Vec<Case> {
