@@ -8,6 +8,7 @@ mod churn;
 mod counted;
 mod cycle;
 mod herd;
+mod many;
 mod registered;
 mod truth;
 
@@ -36,6 +37,7 @@ enum Demo {
     Cycle(cycle::Options),
     Churn(churn::Options),
     Registered(registered::Options),
+    Many(many::Options),
 }
 
 fn main() -> ExitCode {
@@ -55,6 +57,7 @@ fn run(cli: &Cli) -> Result<()> {
         Demo::Cycle(options) => cycle::run(options)?,
         Demo::Churn(options) => churn::run(options)?,
         Demo::Registered(options) => registered::run(options)?,
+        Demo::Many(options) => many::run(options)?,
     };
     match io::stdout().write_all(text.as_bytes()) {
         // The reader has seen enough: that is its right.

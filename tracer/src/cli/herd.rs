@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Args;
 
+use super::bounds::BoundsArgs;
 use super::follow::{Sink, follow};
 use super::format::{FormatArgs, print};
 use super::held::Output;
@@ -25,6 +26,8 @@ pub(super) struct HerdArgs {
     #[command(flatten)]
     format: FormatArgs,
     #[command(flatten)]
+    bounds: BoundsArgs,
+    #[command(flatten)]
     target: TargetArgs,
 }
 
@@ -44,7 +47,6 @@ It is a herd when a socket has at least {HERD_MIN_WORKERS} workers and each wake
 }
 
 /// The model is all that is kept: its size is bounded, however long the trace.
-#[derive(Default)]
 struct Watching {
     model: Model,
     info: TraceInfo,
@@ -65,7 +67,7 @@ impl Sink for Watching {
 }
 
 pub(super) fn run(args: &HerdArgs, verbose: u8) -> Result<ExitCode> {
-    let mut watching = Watching::default();
+    let mut watching = Watching { model: args.bounds.model(), info: TraceInfo::default() };
     follow(&args.target, Output::Stderr, verbose, &mut watching)?;
     watching.model.finish();
     let report = Report::new(&watching.model, &watching.info);

@@ -1,5 +1,6 @@
 //! The command line: what was typed, validated, and run.
 
+mod bounds;
 mod check;
 mod follow;
 mod format;

@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use clap::Args;
 
+use super::bounds::BoundsArgs;
 use super::format::{FormatArgs, print};
 use super::say::say;
 use crate::analysis::{Report, compare};
-use crate::model::Model;
 use crate::output::sanitize;
 use crate::source::EventSource;
 use crate::source::file::FileSource;
@@ -25,6 +25,8 @@ A recording that was cut short is read up to the tear, and said to be.")]
 pub(super) struct ReportArgs {
     #[command(flatten)]
     format: FormatArgs,
+    #[command(flatten)]
+    bounds: BoundsArgs,
     /// The trace file
     file: PathBuf,
 }
@@ -38,6 +40,8 @@ Examples:
 pub(super) struct CompareArgs {
     #[command(flatten)]
     format: FormatArgs,
+    #[command(flatten)]
+    bounds: BoundsArgs,
     /// The recording before the change
     before: PathBuf,
     /// The recording after it
@@ -45,20 +49,20 @@ pub(super) struct CompareArgs {
 }
 
 pub(super) fn run(args: &ReportArgs) -> Result<()> {
-    let report = read(&args.file)?;
+    let report = read(&args.file, &args.bounds)?;
     print(&args.format.output().report(&report))
 }
 
 pub(super) fn run_compare(args: &CompareArgs) -> Result<()> {
-    let before = read(&args.before)?;
-    let after = read(&args.after)?;
+    let before = read(&args.before, &args.bounds)?;
+    let after = read(&args.after, &args.bounds)?;
     print(&args.format.output().comparison(&compare(&before, &after)))
 }
 
 /// The report of a trace file; a torn tail is said on standard error.
-fn read(path: &Path) -> Result<Report> {
+fn read(path: &Path, bounds: &BoundsArgs) -> Result<Report> {
     let mut source = FileSource::open(path)?;
-    let mut model = Model::new();
+    let mut model = bounds.model();
     let mut events = Vec::new();
     loop {
         let more = source.next_events(&mut events)?;

@@ -5,6 +5,7 @@ use std::io::Write;
 use anyhow::Result;
 use clap::Args;
 
+use super::bounds::BoundsArgs;
 use super::follow::{Sink, follow};
 use super::format::written;
 use super::held::Output;
@@ -27,6 +28,8 @@ pub(super) struct TraceArgs {
     /// One JSON object per line
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    bounds: BoundsArgs,
     #[command(flatten)]
     target: TargetArgs,
 }
@@ -66,7 +69,7 @@ pub(super) fn run(args: &TraceArgs, verbose: u8) -> Result<()> {
         out: std::io::BufWriter::new(std::io::stdout().lock()),
         json: args.json,
         info: TraceInfo::default(),
-        model: Model::new(),
+        model: args.bounds.model(),
     };
     follow(&args.target, Output::Stderr, verbose, &mut lines)
 }

@@ -36,15 +36,21 @@ pub struct Limits {
     pub losses: usize,
 }
 
-impl Default for Limits {
-    fn default() -> Self {
+impl Limits {
+    /// How many of each live thing are remembered unless something else is asked for.
+    pub const DEFAULT_LIVE: u32 = 262_144;
+
+    /// At most `live` eventpolls, items, files, tasks and open wakeups (each), and four times as many pairs.
+    #[must_use]
+    pub fn live(live: u32) -> Self {
+        let live = usize::try_from(live).unwrap_or(usize::MAX);
         Self {
-            eventpolls: 65_536,
-            items: 65_536,
-            files: 65_536,
-            tasks: 65_536,
-            wakeups: 65_536,
-            pairs: 262_144,
+            eventpolls: live,
+            items: live,
+            files: live,
+            tasks: live,
+            wakeups: live,
+            pairs: live.saturating_mul(4),
             retired: 4_096,
             cpus: 4_096,
             walk_entries: 4_096,
@@ -53,6 +59,12 @@ impl Default for Limits {
             all_batches: 262_144,
             losses: 16_384,
         }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self::live(Self::DEFAULT_LIVE)
     }
 }
 

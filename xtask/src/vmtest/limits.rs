@@ -1,0 +1,66 @@
+//! A hundred thousand items in one eventpoll and ten thousand eventpolls: every count is exact and memory is bounded; with bounds
+//! that are too small, what does not fit is counted.
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
+
+use super::herd::counts_are_exact;
+use super::preempted;
+use crate::herd::outcome::{Outcome, json};
+use crate::vm::plan::Job;
+use crate::vmtest::Case;
+
+const TIMEOUT_S: u64 = 180;
+const TRACE: &str = "many.arrow";
+/// Items of the one eventpoll, and eventpolls with one item each.
+const ITEMS: &str = "100000";
+const EPOLLS: &str = "10000";
+/// Address space of a recorder or a report, KiB: it fails to get more.
+const ADDRESS_SPACE_KIB: &str = "786432";
+
+pub(super) fn cases() -> Vec<Case> {
+    ["fentry", "kprobe"].map(case).into()
+}
+
+fn case(backend: &'static str) -> Case {
+    let bounded = |what: &str, command: &str| {
+        let script = format!("ulimit -v {ADDRESS_SPACE_KIB}; exec {command}");
+        Job::new(what, &["sh", "-c", &script], TIMEOUT_S)
+    };
+    let demo = format!("demos many --json --items {ITEMS} --epolls {EPOLLS}");
+    Case {
+        name: format!("{ITEMS} items and {EPOLLS} eventpolls are traced exactly within bounded memory with {backend}"),
+        jobs: vec![
+            bounded("the recorded demo", &format!("eptrace record --backend {backend} -o {TRACE} -- {demo}")),
+            bounded("the report", &format!("eptrace report --json {TRACE}")),
+            bounded("the report with small bounds", &format!("eptrace report --json --max-live 1000 {TRACE}")),
+            Job::new("the removal", &["rm", "-f", TRACE], 10),
+        ],
+        check: Box::new(|results| {
+            let (outcome, report) = Outcome::of(&results[0], &results[1])?;
+            ensure!(exceeded(&report, "items")? == 0, "items did not fit: {}", report["exceeded"]);
+            ensure!(exceeded(&report, "eventpolls")? == 0, "eventpolls did not fit: {}", report["exceeded"]);
+            if outcome.lost > 0 {
+                preempted::lost_little(&report)?;
+            } else {
+                counts_are_exact(&outcome)?;
+            }
+            let small = json(&results[2], "the report with small bounds")?;
+            for what in ["files", "eventpolls"] {
+                ensure!(
+                    exceeded(&small, what)? > 0,
+                    "nothing is said of {what} beyond the bound: {}",
+                    small["exceeded"]
+                );
+            }
+            ensure!(small["totals"] == report["totals"], "the totals depend on the bound");
+            Ok(())
+        }),
+    }
+}
+
+/// How often something was not followed.
+fn exceeded(report: &Value, what: &str) -> Result<u64> {
+    let count = report.pointer(&format!("/exceeded/{what}")).and_then(Value::as_u64);
+    count.with_context(|| format!("the report has no exceeded.{what}"))
+}
