@@ -7,7 +7,7 @@ use crate::herd::outcome::succeeded;
 use crate::herd::spec::{Backend, word};
 use crate::vm::plan::{Ending, Job};
 use crate::vm::session::JobResult;
-use crate::vmtest::Case;
+use crate::vmtest::{Case, preempted};
 
 /// Starts a herd of four with connections without end, and leaves its pid in `$demo` once its last worker has its name.
 const DEMO: &str = r"
@@ -59,8 +59,7 @@ fn signalled(signal: &'static str) -> Case {
         check: Box::new(|results| {
             succeeded(&results[0], "recording")?;
             let report = report(&results[0])?;
-            ensure!(report["complete"] == true, "the report is not complete: {}", report["lost"]);
-            Ok(())
+            if report["complete"] == true { Ok(()) } else { preempted::lost_little(&report) }
         }),
     }
 }
@@ -137,8 +136,7 @@ fn fan_out_of_four(report: &Value) -> Result<()> {
         let all: u64 = histogram.values().map(times).sum();
         ensure!(whole > 10 && all - whole <= CUT, "{number}: {histogram:?}");
     }
-    ensure!(report["lost"]["events"] == 0, "lost: {}", report["lost"]);
-    Ok(())
+    if report["lost"]["events"] == 0 { Ok(()) } else { preempted::lost_little(report) }
 }
 
 #[cfg(test)]

@@ -51,11 +51,11 @@ fn case(mode: Mode, backend: Backend, rhythm: Rhythm, processes: bool) -> Case {
         jobs: vec![record, report, remove(&spec)],
         check: Box::new(move |results| {
             let (outcome, report) = Outcome::of(&results[0], &results[1])?;
-            if rhythm == Rhythm::Burst && outcome.lost > 0 {
+            used(&outcome, backend)?;
+            if outcome.lost > 0 {
                 return preempted::lost_little(&report);
             }
             counts_are_exact(&outcome)?;
-            used(&outcome, backend)?;
             if rhythm == Rhythm::Step { fan_out_is_exact(&spec, &report) } else { Ok(()) }
         }),
     }

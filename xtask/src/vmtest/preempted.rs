@@ -6,6 +6,8 @@ use serde_json::Value;
 
 /// At most one record in so many may be lost this way.
 const ONE_IN: u64 = 500;
+/// The first of Debian's kernels that preempts.
+const FIRST: u32 = 7;
 /// What the kernel itself skipped; nothing else is forgiven.
 const REASONS: [&str; 2] = ["recursion", "skipped"];
 
@@ -24,6 +26,10 @@ pub(super) fn lost(report: &Value) -> Result<u64> {
         .iter()
         .filter(|row| row["loses_events"] == true)
         .all(|row| row["reason"].as_str().is_some_and(|reason| REASONS.contains(&reason)));
+    let kernel = report["kernel"].as_str().unwrap_or_default();
+    let preempts =
+        kernel.split('.').next().and_then(|major| major.parse().ok()).is_some_and(|major: u32| major >= FIRST);
+    ensure!(events == 0 || preempts, "events were lost on {kernel}, which preempts no probe: {lost}");
     ensure!(skipped, "events were lost, and not to preemption: {lost}");
     ensure!(events <= all / ONE_IN, "{events} of {all} events were lost to preemption: {lost}");
     Ok(events)
@@ -41,7 +47,7 @@ mod tests {
     use serde_json::{Value, json};
 
     fn report(events: u64, reason: &str) -> Value {
-        json!({"events": 10_000, "lost": {"events": events, "by": [
+        json!({"kernel": "7.2.12+deb13-cloud-amd64", "events": 10_000, "lost": {"events": events, "by": [
             {"reason": reason, "count": events, "loses_events": events > 0}]}})
     }
 
@@ -53,6 +59,9 @@ mod tests {
         assert!(lost(&report(1, "ring-full")).is_err());
         assert!(lost_little(&report(1, "recursion")).is_ok());
         assert!(lost_little(&report(0, "recursion")).is_err());
+        let mut older = report(1, "recursion");
+        older["kernel"] = json!("6.12.117+deb13-cloud-amd64");
+        assert!(lost(&older).is_err());
         assert!(lost(&json!({})).is_err());
     }
 }
