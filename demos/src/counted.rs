@@ -3,10 +3,12 @@
 //! In: the arguments of the call. Out: its result, and one more in [`Counts`].
 
 use std::os::fd::{AsFd, AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollEvent, EpollTimeout};
+use nix::sys::signal::SigSet;
 use nix::sys::socket::{SockFlag, accept4};
 
 use crate::truth::Counts;
@@ -39,17 +41,11 @@ impl Counted {
 
     /// `epoll_ctl` on whatever the numbers stand for by now; `event` is mask and data.
     pub(crate) fn ctl_raw(&mut self, epoll: RawFd, op: i32, fd: RawFd, event: Option<(u32, u64)>) {
-        *match op {
-            libc::EPOLL_CTL_ADD => &mut self.counts.ctl_add,
-            libc::EPOLL_CTL_MOD => &mut self.counts.ctl_mod,
-            _ => &mut self.counts.ctl_del,
-        } += 1;
         let (events, u64) = event.unwrap_or_default();
         let mut event = libc::epoll_event { events, u64 };
         // SAFETY: a valid event; the numbers may be of any file, or of none.
-        if unsafe { libc::epoll_ctl(epoll, op, fd, &raw mut event) } < 0 {
-            self.counts.ctl_failed += 1;
-        }
+        let failed = unsafe { libc::epoll_ctl(epoll, op, fd, &raw mut event) } < 0;
+        self.ctl_made(op, failed);
     }
 
     /// `epoll_wait` on whatever the number stands for by now.
@@ -57,6 +53,43 @@ impl Counted {
         let length = i32::try_from(room.len()).unwrap_or(i32::MAX);
         // SAFETY: room for as many events as are asked for.
         let ret = unsafe { libc::epoll_wait(epoll, room.as_mut_ptr(), length, timeout_ms) };
+        self.waited(ret);
+    }
+
+    /// `epoll_pwait` for one event, with these signals blocked meanwhile; the number of events.
+    pub(crate) fn pwait(&mut self, epoll: RawFd, timeout_ms: i32, blocked: Option<&SigSet>) -> u64 {
+        let mut room = libc::epoll_event { events: 0, u64: 0 };
+        let mask = blocked.map_or(std::ptr::null(), |mask| std::ptr::from_ref(mask.as_ref()));
+        // SAFETY: room for one event, and a mask that lives during the call, or none.
+        self.waited(unsafe { libc::epoll_pwait(epoll, &raw mut room, 1, timeout_ms, mask) })
+    }
+
+    /// `epoll_pwait2` for one event; the number of events. A kernel without it (5.10) makes no call that counts.
+    pub(crate) fn pwait2(&mut self, epoll: RawFd, timeout: Duration) -> Result<u64, Errno> {
+        let mut room = libc::epoll_event { events: 0, u64: 0 };
+        let timeout = nix::sys::time::TimeSpec::from_duration(timeout);
+        let (events, time) = (&raw mut room, std::ptr::from_ref(timeout.as_ref()));
+        let no_mask = std::ptr::null::<libc::sigset_t>();
+        // SAFETY: room for one event, a time that lives during the call, and no mask.
+        let ret = unsafe { libc::syscall(libc::SYS_epoll_pwait2, epoll, events, 1, time, no_mask, size_of::<u64>()) };
+        if ret < 0 && Errno::last() == Errno::ENOSYS {
+            return Err(Errno::ENOSYS);
+        }
+        Ok(self.waited(i32::try_from(ret).unwrap_or(-1)))
+    }
+
+    /// An `epoll_ctl` that was made in another way, such as through io_uring.
+    pub(crate) fn ctl_made(&mut self, op: i32, failed: bool) {
+        *match op {
+            libc::EPOLL_CTL_ADD => &mut self.counts.ctl_add,
+            libc::EPOLL_CTL_MOD => &mut self.counts.ctl_mod,
+            _ => &mut self.counts.ctl_del,
+        } += 1;
+        self.counts.ctl_failed += u64::from(failed);
+    }
+
+    /// Counts a wait by what it returned; the number of events.
+    fn waited(&mut self, ret: i32) -> u64 {
         self.counts.waits += 1;
         match u64::try_from(ret) {
             Ok(0) => self.counts.timeouts += 1,
@@ -67,6 +100,7 @@ impl Counted {
             Err(_) if Errno::last() == Errno::EINTR => self.counts.interrupted += 1,
             Err(_) => self.counts.wait_errors += 1,
         }
+        u64::try_from(ret).unwrap_or(0)
     }
 
     /// Waits without a timeout; an interrupted wait returns no events.

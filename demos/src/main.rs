@@ -8,6 +8,7 @@ mod churn;
 mod counted;
 mod cycle;
 mod herd;
+mod life;
 mod many;
 mod registered;
 mod truth;
@@ -38,6 +39,7 @@ enum Demo {
     Churn(churn::Options),
     Registered(registered::Options),
     Many(many::Options),
+    Life(life::Options),
 }
 
 fn main() -> ExitCode {
@@ -58,6 +60,7 @@ fn run(cli: &Cli) -> Result<()> {
         Demo::Churn(options) => churn::run(options)?,
         Demo::Registered(options) => registered::run(options)?,
         Demo::Many(options) => many::run(options)?,
+        Demo::Life(options) => life::run(options)?,
     };
     match io::stdout().write_all(text.as_bytes()) {
         // The reader has seen enough: that is its right.

@@ -7,6 +7,7 @@ mod herd;
 mod hooks;
 mod independent;
 mod killed;
+mod life;
 mod limits;
 mod loss;
 pub(crate) mod matrix;
@@ -40,6 +41,7 @@ pub(crate) fn cases(filter: &str) -> Vec<Case> {
     cases.extend(registered::cases());
     cases.extend(loss::cases());
     cases.extend(limits::cases());
+    cases.extend(life::cases());
     cases.extend(foreign::cases());
     cases.retain(|case| case.name.contains(filter));
     cases

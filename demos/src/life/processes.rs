@@ -1,0 +1,112 @@
+//! Eventpolls in more than one process.
+
+use std::io::{IoSlice, IoSliceMut, Read as _, Write as _};
+use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
+use std::os::unix::net::UnixStream;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
+use nix::sys::wait::{WaitStatus, waitpid};
+use nix::unistd::{ForkResult, Pid};
+
+use super::{Cast, IN, add, epoll, eventfd, expect, lower, poll, raise, wait};
+use crate::counted::Counted;
+use crate::truth::Counts;
+
+/// A child that does something and tells what it counted.
+struct Child {
+    pid: Pid,
+    tells: UnixStream,
+}
+
+impl Child {
+    fn fork(work: impl FnOnce(&mut Counted, &mut UnixStream) -> Result<()>) -> Result<Self> {
+        let (tells, mut told) = UnixStream::pair().context("socketpair")?;
+        // SAFETY: the demo has one thread here, so the child may do what it likes.
+        match unsafe { nix::unistd::fork() }.context("fork")? {
+            ForkResult::Parent { child } => Ok(Self { pid: child, tells }),
+            ForkResult::Child => {
+                drop(tells);
+                let mut calls = Counted::default();
+                let done = work(&mut calls, &mut told).and_then(|()| {
+                    let counts = serde_json::to_vec(&calls.counts()).context("write the counts")?;
+                    told.write_all(&counts).context("tell the counts")
+                });
+                if let Err(error) = &done {
+                    eprintln!("demos: {error:#}");
+                }
+                // SAFETY: ends the process without running what belongs to the parent.
+                unsafe { libc::_exit(i32::from(done.is_err())) }
+            }
+        }
+    }
+
+    fn join(mut self) -> Result<(i32, Counts)> {
+        let mut text = String::new();
+        self.tells.read_to_string(&mut text).context("hear the counts")?;
+        match waitpid(self.pid, None).context("waitpid")? {
+            WaitStatus::Exited(_, 0) => {}
+            other => bail!("the child ended with {other:?}"),
+        }
+        let counts = serde_json::from_str(&text).with_context(|| format!("understand the counts: {text}"))?;
+        Ok((self.pid.as_raw(), counts))
+    }
+}
+
+/// The eventpoll is one: what the child registers, the parent is told. A number that only the child knows stays registered when the
+/// child ends, if the parent has the file as well.
+pub(super) fn fork(cast: &mut Cast) -> Result<()> {
+    let (epoll, first, second) = (epoll()?, eventfd()?, eventfd()?);
+    add(&mut cast.own, epoll.as_raw_fd(), first.as_raw_fd(), IN, 1)?;
+    let child = Child::fork(|calls, _| {
+        add(calls, epoll.as_raw_fd(), second.as_raw_fd(), IN, 2)?;
+        raise(&first)?;
+        expect("the child", wait(calls, epoll.as_raw_fd(), -1), 1)
+    })?;
+    cast.others.push(child.join()?);
+    raise(&second)?;
+    expect("the parent", poll(&mut cast.own, epoll.as_raw_fd()), 2)?;
+    lower(&first)?;
+    expect("the parent, later", poll(&mut cast.own, epoll.as_raw_fd()), 1)
+}
+
+/// An eventpoll and a file that the other process never opened.
+pub(super) fn pass(cast: &mut Cast) -> Result<()> {
+    let child = Child::fork(|calls, stream| {
+        let [epoll, file] = receive(stream)?;
+        expect("what was passed, before", poll(calls, epoll.as_raw_fd()), 0)?;
+        raise(&file)?;
+        expect("what was passed", wait(calls, epoll.as_raw_fd(), -1), 1)
+    })?;
+    let (epoll, file) = (epoll()?, eventfd()?);
+    add(&mut cast.own, epoll.as_raw_fd(), file.as_raw_fd(), IN, 3)?;
+    let fds = [epoll.as_raw_fd(), file.as_raw_fd()];
+    sendmsg::<()>(
+        child.tells.as_raw_fd(),
+        &[IoSlice::new(b"x")],
+        &[ControlMessage::ScmRights(&fds)],
+        MsgFlags::empty(),
+        None,
+    )
+    .context("sendmsg(SCM_RIGHTS)")?;
+    // From here on only the other process has them.
+    drop((epoll, file));
+    cast.others.push(child.join()?);
+    Ok(())
+}
+
+fn receive(stream: &UnixStream) -> Result<[OwnedFd; 2]> {
+    let mut byte = [0];
+    let mut space = nix::cmsg_space!([RawFd; 2]);
+    let mut room = [IoSliceMut::new(&mut byte)];
+    let message = recvmsg::<()>(stream.as_raw_fd(), &mut room, Some(&mut space), MsgFlags::MSG_CMSG_CLOEXEC)
+        .context("recvmsg(SCM_RIGHTS)")?;
+    for control in message.cmsgs().context("read what came with the message")? {
+        if let ControlMessageOwned::ScmRights(fds) = control {
+            ensure!(fds.len() == 2, "{} descriptors came, not 2", fds.len());
+            // SAFETY: the kernel has just given these descriptors, and nothing else knows of them.
+            return Ok([fds[0], fds[1]].map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }));
+        }
+    }
+    bail!("no descriptor came")
+}
