@@ -192,11 +192,12 @@ impl LossReason {
     /// Whether it means, at this hook, that an event itself is missing, rather than a detail of one.
     ///
     /// `NoEntry` is a call that began before tracing did, but for a wake-up, which is too short for that; `Truncated` a wait whose
-    /// number of events is exact.
+    /// number of events is exact. A walk of the audit that could not be read is a comparison that was not made.
     #[must_use]
     pub fn loses_events(self, hook: Option<Hook>) -> bool {
         match self {
             Self::Probe(Miss::NoEntry) => hook == Some(Hook::Wake),
+            Self::Probe(Miss::ReadFailed) => hook != Some(Hook::Audit),
             Self::Probe(Miss::Truncated) => false,
             _ => true,
         }

@@ -1,7 +1,7 @@
 //! `epoll_ctl`: its arguments are kept when it begins, since a descriptor can be closed, and used again, while it runs.
 
-use aya_ebpf::macros::{fentry, fexit, kprobe, tracepoint};
-use aya_ebpf::programs::{FEntryContext, FExitContext, ProbeContext, TracePointContext};
+use aya_ebpf::macros::{fentry, fexit, kprobe, kretprobe, tracepoint};
+use aya_ebpf::programs::{FEntryContext, FExitContext, ProbeContext, RetProbeContext, TracePointContext};
 use tracer_common::events::{Ctl, audit_moment, ctl_flags};
 use tracer_common::{Hook, Miss};
 
@@ -46,6 +46,30 @@ with_twins! {
     tracepoint [ctl_sys_exit, ctl_sys_exit_2, ctl_sys_exit_3, ctl_sys_exit_4](ctx: TracePointContext) -> u32 {
         (Point::Ctl, Hook::Ctl) => { settle(Hook::Ctl, ended(sys_exit::result(&ctx))) }
     }
+}
+
+/// The end of every `do_epoll_ctl`, where it cannot be told whether io_uring makes the call.
+#[kretprobe]
+pub fn ctl_return_kretprobe(ctx: RetProbeContext) -> u32 {
+    if under_way() { settle(Hook::Ctl, ended(ctx.ret())) } else { 0 }
+}
+
+with_twins! {
+    /// As [`ctl_sys_exit`], beside [`ctl_return_kretprobe`]: for the calls beyond its instances.
+    tracepoint [ctl_sys_exit_left, ctl_sys_exit_left_2, ctl_sys_exit_left_3, ctl_sys_exit_left_4](
+        ctx: TracePointContext
+    ) -> u32 {
+        (Point::Ctl, Hook::Ctl) => {
+            if under_way() { settle(Hook::Ctl, ended(sys_exit::result(&ctx))) } else { 0 }
+        }
+    }
+}
+
+/// Whether a call of the current task was seen to begin and not to end.
+#[inline(always)]
+fn under_way() -> bool {
+    // SAFETY: a map value outlives the program's run; only this task's own calls write to it.
+    tasks::get(current_tid()).is_some_and(|state| unsafe { (*state).ctl.op } != 0)
 }
 
 /// A call in progress: what it was given, and the objects that the descriptors stood for when it began.

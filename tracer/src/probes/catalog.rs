@@ -203,8 +203,14 @@ pub const CATALOG: &[ProbeSpec] = &[
                 optional("ctl_kretprobe", Attach::Kretprobe("do_epoll_ctl")),
                 optional("ctl_file_kretprobe", Attach::Kretprobe("do_epoll_ctl_file")),
                 optional("ctl_file_kprobe", Attach::Kprobe("do_epoll_ctl_file")),
-                optional("io_ctl_kprobe", Attach::Kprobe("io_epoll_ctl")),
-                optional("io_ctl_kretprobe", Attach::Kretprobe("io_epoll_ctl")),
+                program("io_ctl_kprobe", Attach::Kprobe("io_epoll_ctl")),
+                program("io_ctl_kretprobe", Attach::Kretprobe("io_epoll_ctl")),
+            ]),
+            // 5.10: that one is inlined.
+            kprobe(&[
+                program("ctl_sys_exit_left", Attach::Tracepoint("syscalls", "sys_exit_epoll_ctl")).twins(),
+                program("ctl_return_kretprobe", Attach::Kretprobe("do_epoll_ctl")),
+                program("ctl_kprobe", Attach::Kprobe("do_epoll_ctl")),
             ]),
         ],
     },
