@@ -8,7 +8,7 @@ mod threads;
 mod uring;
 mod waits;
 
-use std::os::fd::{AsFd as _, AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use clap::{Args, ValueEnum};
@@ -16,6 +16,7 @@ use nix::errno::Errno;
 use serde::Serialize;
 
 use crate::counted::Counted;
+use crate::fds::{epoll, eventfd};
 use crate::truth::{Counts, Truth};
 
 /// Fork, dup, pass, share, close, reuse, nest, interrupt: what happens to eventpolls in ordinary life
@@ -118,25 +119,6 @@ fn play(scene: Scene, cast: &mut Cast) -> Result<()> {
 
 const IN: u32 = libc::EPOLLIN.cast_unsigned();
 
-fn epoll() -> Result<OwnedFd> {
-    // SAFETY: a call without pointers.
-    own(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) }, "epoll_create1")
-}
-
-fn eventfd() -> Result<OwnedFd> {
-    // SAFETY: a call without pointers.
-    own(unsafe { libc::eventfd(0, libc::EFD_NONBLOCK | libc::EFD_CLOEXEC) }, "eventfd")
-}
-
-/// Takes the result of a call that gives a new descriptor.
-fn own(fd: RawFd, call: &'static str) -> Result<OwnedFd> {
-    if fd < 0 {
-        return Err(Errno::last()).context(call);
-    }
-    // SAFETY: the kernel has just given this descriptor, and nothing else knows of it.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
-}
-
 fn raise(eventfd: &OwnedFd) -> Result<()> {
     nix::unistd::write(eventfd, &1_u64.to_ne_bytes()).context("write to an eventfd")?;
     Ok(())
@@ -173,7 +155,7 @@ fn expect(what: &str, found: u64, expected: u64) -> Result<()> {
 
 /// The item stays with the file, not with the number: it lives until the last number of the file is closed.
 fn dup(calls: &mut Counted) -> Result<()> {
-    let (epoll, file) = (epoll()?, eventfd()?);
+    let (epoll, file) = (epoll()?, eventfd(0)?);
     let other_epoll = epoll.try_clone().context("dup")?;
     add(calls, epoll.as_raw_fd(), file.as_raw_fd(), IN, 1)?;
     let copy = file.try_clone().context("dup")?;
@@ -193,7 +175,7 @@ fn dup(calls: &mut Counted) -> Result<()> {
 }
 
 fn shared(calls: &mut Counted) -> Result<()> {
-    let file = eventfd()?;
+    let file = eventfd(0)?;
     let epolls = (0..4).map(|_| epoll()).collect::<Result<Vec<_>>>()?;
     for epoll in &epolls {
         add(calls, epoll.as_raw_fd(), file.as_raw_fd(), IN, 3)?;
@@ -213,7 +195,7 @@ fn shared(calls: &mut Counted) -> Result<()> {
 fn reuse(calls: &mut Counted) -> Result<()> {
     let mut numbers = None;
     for round in 0..200 {
-        let (epoll, file) = (epoll()?, eventfd()?);
+        let (epoll, file) = (epoll()?, eventfd(0)?);
         let now = (epoll.as_raw_fd(), file.as_raw_fd());
         ensure!(*numbers.get_or_insert(now) == now, "the numbers are {now:?}, not {numbers:?}");
         add(calls, now.0, now.1, IN, round)?;
@@ -230,7 +212,7 @@ fn reuse(calls: &mut Counted) -> Result<()> {
 
 /// `EP_MAX_NESTS` is 4 (fs/eventpoll.c, 5.10 to 7.3): five eventpolls in a row are the most.
 fn nested(calls: &mut Counted) -> Result<()> {
-    let file = eventfd()?;
+    let file = eventfd(0)?;
     let chain = (0..5).map(|_| epoll()).collect::<Result<Vec<_>>>()?;
     let [first, .., last] = chain.as_slice() else { bail!("the chain has no ends") };
     add(calls, first.as_raw_fd(), file.as_raw_fd(), IN, 0)?;
@@ -253,7 +235,7 @@ fn nested(calls: &mut Counted) -> Result<()> {
 /// The kernel does not look at data: that it repeats is the program's own affair.
 fn data(calls: &mut Counted) -> Result<()> {
     let epoll = epoll()?;
-    let files = (0..32).map(|_| eventfd()).collect::<Result<Vec<_>>>()?;
+    let files = (0..32).map(|_| eventfd(0)).collect::<Result<Vec<_>>>()?;
     for (number, file) in files.iter().enumerate() {
         let data = if number % 2 == 0 { 7 } else { 0xffff_ffff };
         add(calls, epoll.as_raw_fd(), file.as_raw_fd(), IN, data)?;
@@ -265,7 +247,5 @@ fn data(calls: &mut Counted) -> Result<()> {
     for file in files.iter().step_by(3) {
         lower(file)?;
     }
-    expect("items with the same data, later", poll(calls, epoll.as_raw_fd()), 0)?;
-    debug_assert!(epoll.as_fd().as_raw_fd() >= 0, "it is open until here");
-    Ok(())
+    expect("items with the same data, later", poll(calls, epoll.as_raw_fd()), 0)
 }

@@ -7,6 +7,7 @@
 mod churn;
 mod counted;
 mod cycle;
+mod fds;
 mod herd;
 mod life;
 mod many;

@@ -3,16 +3,16 @@
 //! In: how many. Out: the truth. Every item is registered, some become ready one after another and are waited for, and every
 //! second one is deleted again; the rest ends with the process.
 
-use std::os::fd::{AsFd as _, AsRawFd as _, FromRawFd as _, OwnedFd};
+use std::os::fd::AsFd as _;
 
 use anyhow::{Context as _, Result, ensure};
 use clap::Args;
-use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use serde::Serialize;
 
 use crate::counted::Counted;
+use crate::fds::eventfd;
 use crate::truth::{Counts, Truth};
 
 /// Items that are made ready one by one.
@@ -51,11 +51,11 @@ pub(crate) fn run(options: &Options) -> Result<String> {
     room_for(u64::from(options.items) + u64::from(options.epolls))?;
     let mut calls = Counted::default();
     let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).context("epoll_create1")?;
-    let files = (0..options.items).map(|_| eventfd()).collect::<Result<Vec<_>>>()?;
+    let files = (0..options.items).map(|_| eventfd(0)).collect::<Result<Vec<_>>>()?;
     for (data, file) in (0..).zip(&files) {
         calls.add(&epoll, file.as_fd(), EpollEvent::new(EpollFlags::EPOLLIN, data))?;
     }
-    let shared = eventfd()?;
+    let shared = eventfd(0)?;
     let epolls = (0..options.epolls)
         .map(|_| Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).context("epoll_create1"))
         .collect::<Result<Vec<_>>>()?;
@@ -89,16 +89,6 @@ pub(crate) fn run(options: &Options) -> Result<String> {
         return serde_json::to_string(&outcome).map(|line| line + "\n").context("write the result as JSON");
     }
     Ok(format!("{} items, {} eventpolls\n\n{}", outcome.items, outcome.epolls, outcome.truth))
-}
-
-fn eventfd() -> Result<OwnedFd> {
-    // SAFETY: a call without pointers.
-    let fd = unsafe { libc::eventfd(0, libc::EFD_NONBLOCK | libc::EFD_CLOEXEC) };
-    ensure!(fd >= 0, "eventfd: {}", Errno::last());
-    // SAFETY: the kernel has just given this descriptor, and nothing else knows of it.
-    let fd = unsafe { OwnedFd::from_raw_fd(fd) };
-    debug_assert!(fd.as_raw_fd() >= 0, "checked above");
-    Ok(fd)
 }
 
 /// Raises the limit of open files.

@@ -6,16 +6,16 @@
 
 use std::io::{self, BufRead as _, Write as _};
 use std::net::{TcpListener, TcpStream, UdpSocket};
-use std::os::fd::{AsFd, AsRawFd as _, FromRawFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
 
 use anyhow::{Context as _, Result};
 use clap::Args;
-use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 use serde::Serialize;
 
 use crate::counted::Counted;
+use crate::fds::{eventfd, own};
 use crate::truth::{Counts, Truth};
 
 /// Register one file of each kind, say so, wait for a line on stdin, then wait once for events and end
@@ -186,20 +186,4 @@ fn others(stage: &mut Stage) -> Result<()> {
         stage.add(inner, "epoll", EpollFlags::EPOLLIN, None, false)?;
     }
     Ok(())
-}
-
-fn eventfd(value: u32) -> Result<OwnedFd> {
-    // SAFETY: a call without pointers that gives a new descriptor or an error.
-    unsafe { own(libc::eventfd(value, libc::EFD_NONBLOCK), "eventfd") }
-}
-
-/// # Safety
-///
-/// `fd` is a new descriptor that nothing else knows of, or the -1 of a call that has just failed.
-unsafe fn own(fd: i32, call: &'static str) -> Result<OwnedFd> {
-    if fd < 0 {
-        return Err(Errno::last()).context(call);
-    }
-    // SAFETY: the caller's promise.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }

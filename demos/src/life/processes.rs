@@ -9,8 +9,9 @@ use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, s
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid};
 
-use super::{Cast, IN, add, epoll, eventfd, expect, lower, poll, raise, wait};
+use super::{Cast, IN, add, expect, lower, poll, raise, wait};
 use crate::counted::Counted;
+use crate::fds::{epoll, eventfd};
 use crate::truth::Counts;
 
 /// A child that does something and tells what it counted.
@@ -56,7 +57,7 @@ impl Child {
 /// The eventpoll is one: what the child registers, the parent is told. A number that only the child knows stays registered when the
 /// child ends, if the parent has the file as well.
 pub(super) fn fork(cast: &mut Cast) -> Result<()> {
-    let (epoll, first, second) = (epoll()?, eventfd()?, eventfd()?);
+    let (epoll, first, second) = (epoll()?, eventfd(0)?, eventfd(0)?);
     add(&mut cast.own, epoll.as_raw_fd(), first.as_raw_fd(), IN, 1)?;
     let child = Child::fork(|calls, _| {
         add(calls, epoll.as_raw_fd(), second.as_raw_fd(), IN, 2)?;
@@ -78,7 +79,7 @@ pub(super) fn pass(cast: &mut Cast) -> Result<()> {
         raise(&file)?;
         expect("what was passed", wait(calls, epoll.as_raw_fd(), -1), 1)
     })?;
-    let (epoll, file) = (epoll()?, eventfd()?);
+    let (epoll, file) = (epoll()?, eventfd(0)?);
     add(&mut cast.own, epoll.as_raw_fd(), file.as_raw_fd(), IN, 3)?;
     let fds = [epoll.as_raw_fd(), file.as_raw_fd()];
     sendmsg::<()>(

@@ -6,8 +6,9 @@ use std::thread;
 
 use anyhow::{Context as _, Result, anyhow};
 
-use super::{Cast, IN, add, epoll, eventfd, expect, lower, poll, raise, wait};
+use super::{Cast, IN, add, expect, lower, poll, raise, wait};
 use crate::counted::Counted;
+use crate::fds::{epoll, eventfd};
 use crate::truth::Counts;
 
 /// Runs something in a thread of its own; what it counted, by its number.
@@ -38,7 +39,7 @@ pub(super) fn until_asleep(tid: i32) -> Result<()> {
 
 /// The wait holds the eventpoll's file: it goes on, and ends with the event that comes.
 pub(super) fn closed(cast: &mut Cast) -> Result<()> {
-    let (epoll, file) = (epoll()?, eventfd()?);
+    let (epoll, file) = (epoll()?, eventfd(0)?);
     add(&mut cast.own, epoll.as_raw_fd(), file.as_raw_fd(), IN, 5)?;
     let number = epoll.as_raw_fd();
     let (tell, told) = std::sync::mpsc::channel();
@@ -54,7 +55,7 @@ pub(super) fn closed(cast: &mut Cast) -> Result<()> {
 }
 
 pub(super) fn come_and_go(cast: &mut Cast) -> Result<()> {
-    let (epoll, file): (Arc<OwnedFd>, Arc<OwnedFd>) = (epoll()?.into(), eventfd()?.into());
+    let (epoll, file): (Arc<OwnedFd>, Arc<OwnedFd>) = (epoll()?.into(), eventfd(0)?.into());
     add(&mut cast.own, epoll.as_raw_fd(), file.as_raw_fd(), IN, 6)?;
     for _ in 0..16 {
         let (epoll, file) = (Arc::clone(&epoll), Arc::clone(&file));

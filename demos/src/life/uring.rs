@@ -6,7 +6,8 @@ use std::os::fd::AsRawFd as _;
 use anyhow::{Context as _, Result, ensure};
 use io_uring::{IoUring, opcode, types};
 
-use super::{Cast, IN, epoll, eventfd, expect, poll, raise};
+use super::{Cast, IN, expect, poll, raise};
+use crate::fds::{epoll, eventfd};
 
 pub(super) fn ctl(cast: &mut Cast) -> Result<()> {
     let mut ring = match IoUring::new(4) {
@@ -17,7 +18,7 @@ pub(super) fn ctl(cast: &mut Cast) -> Result<()> {
         }
         Err(error) => return Err(error).context("io_uring_setup"),
     };
-    let (epoll, file) = (epoll()?, eventfd()?);
+    let (epoll, file) = (epoll()?, eventfd(0)?);
     raise(&file)?;
     for (op, expected) in [(libc::EPOLL_CTL_ADD, 1), (libc::EPOLL_CTL_MOD, 1), (libc::EPOLL_CTL_DEL, 0)] {
         let event = libc::epoll_event { events: IN, u64: 11 };

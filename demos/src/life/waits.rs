@@ -7,14 +7,15 @@ use anyhow::{Context as _, Result, ensure};
 use nix::errno::Errno;
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, raise as raise_signal, sigaction};
 
-use super::{Cast, IN, add, epoll, eventfd, expect, lower, raise};
+use super::{Cast, IN, add, expect, lower, raise};
+use crate::fds::{epoll, eventfd};
 
 extern "C" fn nothing(_: libc::c_int) {}
 
 /// A signal that is blocked but for the wait ends it; time ends it; an event ends it; a bad argument ends it.
 pub(super) fn all(cast: &mut Cast) -> Result<()> {
     let calls = &mut cast.own;
-    let (epoll, file) = (epoll()?, eventfd()?);
+    let (epoll, file) = (epoll()?, eventfd(0)?);
     add(calls, epoll.as_raw_fd(), file.as_raw_fd(), IN, 4)?;
 
     let action = SigAction::new(SigHandler::Handler(nothing), SaFlags::empty(), SigSet::empty());
