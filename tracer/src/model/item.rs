@@ -80,6 +80,8 @@ pub struct Items {
     by_file: BTreeSet<(FileId, ItemId)>,
     /// Items that stay on a ready list, or on an overflow list.
     waiting: BTreeSet<(EpId, ItemId)>,
+    /// How many items of an eventpoll stay on its ready list; none is no entry.
+    ready: AHashMap<EpId, u64>,
     sequence: Sequence,
 }
 
@@ -149,6 +151,9 @@ impl Items {
         self.by_ep.remove(&(item.ep, id));
         self.by_file.remove(&(item.file, id));
         self.waiting.remove(&(item.ep, id));
+        if item.stay.is_some() {
+            self.leaves(item.ep);
+        }
         Some(item)
     }
 
@@ -177,15 +182,37 @@ impl Items {
     /// Changes an item and keeps the list of those on a ready or overflow list.
     pub(crate) fn change<R>(&mut self, id: ItemId, change: impl FnOnce(&mut Item) -> R) -> Option<R> {
         let item = self.all.get_mut(&id)?;
-        let waits = |item: &Item| item.stay.is_some() || item.overflow.is_some();
-        let before = waits(item);
+        let lists = |item: &Item| (item.stay.is_some(), item.overflow.is_some());
+        let before = lists(item);
         let result = change(item);
-        match (before, waits(item)) {
-            (false, true) => _ = self.waiting.insert((item.ep, id)),
-            (true, false) => _ = self.waiting.remove(&(item.ep, id)),
+        let (ep, after) = (item.ep, lists(item));
+        match (before.0 || before.1, after.0 || after.1) {
+            (false, true) => _ = self.waiting.insert((ep, id)),
+            (true, false) => _ = self.waiting.remove(&(ep, id)),
+            (false, false) | (true, true) => {}
+        }
+        match (before.0, after.0) {
+            (false, true) => bump(self.ready.entry(ep).or_default()),
+            (true, false) => self.leaves(ep),
             (false, false) | (true, true) => {}
         }
         Some(result)
+    }
+
+    /// An item is no longer on a ready list.
+    fn leaves(&mut self, ep: EpId) {
+        if let Some(length) = self.ready.get_mut(&ep) {
+            *length = length.saturating_sub(1);
+            if *length == 0 {
+                self.ready.remove(&ep);
+            }
+        }
+    }
+
+    /// How many items are on the ready list of an eventpoll, as far as that is known.
+    #[must_use]
+    pub fn ready(&self, ep: EpId) -> u64 {
+        self.ready.get(&ep).copied().unwrap_or_default()
     }
 
     /// Items of an eventpoll that are on its ready list or overflow list, at most `cap`.
