@@ -4,6 +4,9 @@ use std::fs::File;
 use std::io::BufReader;
 use std::path::PathBuf;
 
+use arrow_array::RecordBatch;
+use arrow_schema::SchemaRef;
+
 use super::EventSource;
 use crate::event::{Event, TraceInfo};
 use crate::trace_file::{ReadError, Reader, Torn};
@@ -20,6 +23,26 @@ impl FileSource {
     /// As [`Reader::open`].
     pub fn open(path: impl Into<PathBuf>) -> Result<Self, ReadError> {
         Ok(Self { reader: Reader::open(path)? })
+    }
+
+    /// Bytes that were read so far.
+    #[must_use]
+    pub fn bytes_read(&self) -> u64 {
+        self.reader.bytes_read()
+    }
+
+    /// The columns of [`FileSource::next_rows`], and the file's metadata.
+    #[must_use]
+    pub fn schema(&self) -> SchemaRef {
+        self.reader.schema()
+    }
+
+    /// The next rows as they stand in the file, instead of as events.
+    ///
+    /// # Errors
+    /// As [`Reader::next_rows`].
+    pub fn next_rows(&mut self) -> Result<Option<RecordBatch>, ReadError> {
+        self.reader.next_rows()
     }
 
     /// How the recording ended, if it ended without its end: a warning for the user. Known once

@@ -6,15 +6,17 @@ use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arrow_array::ArrayRef;
+use arrow_array::{ArrayRef, RecordBatch as Rows};
 use arrow_buffer::Buffer;
 use arrow_ipc::reader::{RecordBatchDecoder, read_dictionary};
 use arrow_ipc::{DictionaryBatch, MessageHeader, MetadataVersion, RecordBatch, root_as_message};
+use arrow_schema::SchemaRef;
 
 use super::columns::Table;
 use super::frame::{Frame, Frames, Stop};
 use super::guard::{MAX_HEAD_BYTES, MAX_METADATA_BYTES, check_dictionary, check_rows};
 use super::head::Head;
+use super::storage::Word;
 use super::{BATCH_ROWS, Format, ReadError, Tear, Torn, rows};
 use crate::event::{Event, Loss, MarkKind, TraceInfo};
 
@@ -32,6 +34,16 @@ pub struct Reader<R> {
     /// Nothing more will be read.
     done: bool,
     torn: Option<Torn>,
+}
+
+/// The next thing that a trace file has.
+enum Step {
+    /// A batch, in the order and with the types of our columns.
+    Rows(Rows),
+    /// A dictionary.
+    Nothing,
+    /// The end, or a tear.
+    End,
 }
 
 impl Reader<BufReader<File>> {
@@ -108,6 +120,12 @@ impl<R: Read> Reader<R> {
         self.rows_read
     }
 
+    /// Bytes that were read so far.
+    #[must_use]
+    pub fn bytes_read(&self) -> u64 {
+        self.frames.bytes_read()
+    }
+
     /// How the recording ended, if it ended without its end. Known once [`Reader::next_batch`] has returned `false`.
     #[must_use]
     pub fn torn(&self) -> Option<&Torn> {
@@ -127,17 +145,64 @@ impl<R: Read> Reader<R> {
         if self.done {
             return Ok(false);
         }
-        let result = self.step(events);
-        self.done = !matches!(result, Ok(true));
+        match self.step()? {
+            Step::Rows(batch) => {
+                let table = self.table(&batch)?;
+                events.reserve(batch.num_rows().min(BATCH_ROWS));
+                self.stopped |= append(&table, batch.num_rows(), events);
+                Ok(true)
+            }
+            Step::Nothing => Ok(true),
+            Step::End => Ok(false),
+        }
+    }
+
+    /// The next batch as it stands in the file: the columns that this version knows, with the file's metadata in the schema
+    /// ([`Reader::schema`]). `None` at the end, also at that of a torn recording.
+    ///
+    /// Rows are given as they are, also those that [`Reader::next_batch`] would count as lost. Texts are not to be trusted.
+    ///
+    /// # Errors
+    /// As [`Reader::next_batch`].
+    pub fn next_rows(&mut self) -> Result<Option<Rows>, ReadError> {
+        while !self.done {
+            match self.step()? {
+                Step::Rows(batch) => {
+                    self.stopped |= has_stop(&self.table(&batch)?, batch.num_rows());
+                    return Ok(Some(batch));
+                }
+                Step::Nothing | Step::End => {}
+            }
+        }
+        Ok(None)
+    }
+
+    /// The columns of [`Reader::next_rows`], and the file's metadata.
+    #[must_use]
+    pub fn schema(&self) -> SchemaRef {
+        SchemaRef::new(self.head.projected.clone())
+    }
+
+    fn table(&mut self, batch: &Rows) -> Result<Table, ReadError> {
+        Table::of(batch).ok_or_else(|| {
+            self.done = true;
+            self.damaged("a batch whose columns are not those of the head".to_owned())
+        })
+    }
+
+    /// The next message; after an error, or the end, there is none.
+    fn step(&mut self) -> Result<Step, ReadError> {
+        let result = self.message_or_end();
+        self.done = !matches!(result, Ok(Step::Rows(_) | Step::Nothing));
         result
     }
 
-    fn step(&mut self, events: &mut Vec<Event>) -> Result<bool, ReadError> {
+    fn message_or_end(&mut self) -> Result<Step, ReadError> {
         let tear = match self.frames.next(MAX_METADATA_BYTES) {
             Ok(Frame::Message { metadata, body }) => {
-                return self.message(&metadata, &body, events).map(|()| true).map_err(|why| self.damaged(why));
+                return self.message(&metadata, &body).map_err(|why| self.damaged(why));
             }
-            Ok(Frame::End) if self.stopped => return Ok(false),
+            Ok(Frame::End) if self.stopped => return Ok(Step::End),
             Ok(Frame::End) => Tear::NoStop,
             Err(Stop::Missing) => Tear::NoEnd,
             Err(Stop::Torn) => Tear::InBatch,
@@ -148,7 +213,7 @@ impl<R: Read> Reader<R> {
         };
         let (path, rows_read, bytes_read) = (self.path.clone(), self.rows_read, self.frames.start());
         self.torn = Some(Torn { path, rows_read, bytes_read, tear });
-        Ok(false)
+        Ok(Step::End)
     }
 
     fn damaged(&self, why: String) -> ReadError {
@@ -156,17 +221,17 @@ impl<R: Read> Reader<R> {
         ReadError::Damaged { path, offset, rows_read, why }
     }
 
-    fn message(&mut self, metadata: &[u8], body: &Buffer, events: &mut Vec<Event>) -> Result<(), String> {
+    fn message(&mut self, metadata: &[u8], body: &Buffer) -> Result<Step, String> {
         let message = root_as_message(metadata).map_err(|error| error.to_string())?;
         let version = message.version();
         match message.header_type() {
             MessageHeader::RecordBatch => {
                 let batch = message.header_as_record_batch().ok_or("a batch without its head")?;
-                self.rows(batch, version, body, events)
+                self.rows(batch, version, body).map(Step::Rows)
             }
             MessageHeader::DictionaryBatch => {
                 let dictionary = message.header_as_dictionary_batch().ok_or("a dictionary without its head")?;
-                self.dictionary(dictionary, version, body)
+                self.dictionary(dictionary, version, body).map(|()| Step::Nothing)
             }
             other => Err(format!("a message that is neither rows nor a dictionary: {other:?}")),
         }
@@ -182,23 +247,14 @@ impl<R: Read> Reader<R> {
             .map_err(|error| error.to_string())
     }
 
-    fn rows(
-        &mut self,
-        from: RecordBatch,
-        version: MetadataVersion,
-        body: &Buffer,
-        events: &mut Vec<Event>,
-    ) -> Result<(), String> {
+    fn rows(&mut self, from: RecordBatch, version: MetadataVersion, body: &Buffer) -> Result<Rows, String> {
         let rows = check_rows(&from, &self.head.schema, body)?;
         let schema = Arc::clone(&self.head.schema);
         let batch = RecordBatchDecoder::try_new(body, from, schema, &self.dictionaries, &version)
             .and_then(|decoder| decoder.with_projection(Some(&self.head.projection)).read_record_batch())
             .map_err(|error| error.to_string())?;
-        let table = Table::of(&batch).ok_or("a batch whose columns are not those of the head")?;
-        events.reserve(rows.min(BATCH_ROWS));
-        self.stopped |= append(&table, rows, events);
         self.rows_read += u64::try_from(rows).unwrap_or_default();
-        Ok(())
+        Ok(batch)
     }
 }
 
@@ -226,4 +282,9 @@ fn append(table: &Table, rows: usize, events: &mut Vec<Event>) -> bool {
     }
     events.extend(skipped.map(Event::Loss));
     stopped
+}
+
+/// Whether one of the rows says that tracing was stopped.
+fn has_stop(table: &Table, rows: usize) -> bool {
+    (0..rows).any(|row| table.mark.word(row) == Word::Known(MarkKind::Stopped))
 }
