@@ -2,6 +2,7 @@
 
 mod bounds;
 mod check;
+mod export;
 mod follow;
 mod format;
 mod held;
@@ -12,6 +13,7 @@ mod report;
 mod say;
 mod target;
 mod trace;
+mod whole_file;
 
 use std::process::ExitCode;
 
@@ -33,6 +35,7 @@ Examples:
   eptrace trace -- ./server                      every event as it happens
   eptrace record -o run.eptrace -p 1234          into a file, for later
   eptrace compare before.eptrace after.eptrace   did the fix work
+  eptrace export run.eptrace --format perfetto -o run.pftrace   a timeline
 
 Exit codes: 0 done, 1 a finding (--fail-on-herd), 2 an error, 3 this kernel cannot be traced."
 )]
@@ -58,6 +61,8 @@ enum Command {
     Herd(herd::HerdArgs),
     /// Put two recordings side by side: before a change, and after
     Compare(report::CompareArgs),
+    /// Write a trace file in the format of another tool: Perfetto, Parquet, JSON lines, CSV
+    Export(export::ExportArgs),
 }
 
 /// Has the allocator keep what is freed. The buffers of a batch are as large as what it would give back to the kernel each time,
@@ -85,6 +90,7 @@ pub fn main() -> ExitCode {
         Command::Report(args) => report::run(args).map(done),
         Command::Herd(args) => herd::run(args, cli.verbose),
         Command::Compare(args) => report::run_compare(args).map(done),
+        Command::Export(args) => export::run(args).map(done),
     };
     result.unwrap_or_else(|error| fail(&error))
 }

@@ -4,6 +4,7 @@
 //! or from a trace file are not trusted: text and Markdown pass every string through [`sanitize`].
 
 mod errno;
+pub mod export;
 pub mod json;
 mod layout;
 pub mod lines;
