@@ -1,5 +1,6 @@
 //! `cargo xtask test`: everything that must hold, in one command and with one last line.
 
+mod data_tools;
 mod native;
 mod virtual_machine;
 
@@ -24,8 +25,8 @@ Examples:
   cargo xtask test --kernel 7 exclusive
   cargo xtask test --write-docs         everything, and docs/kernels.md from it
 
-Without a FILTER: formatting, clippy, native tests, the check of the BPF object, and the tests
-on real kernels. The last line is `N passed, N failed`, with `, N skipped` when there are any;
+Without a FILTER: formatting, clippy, native tests, exports opened by DuckDB, pandas and Perfetto's
+own messages, the check of the BPF object, and the tests on real kernels. The last line is `N passed, N failed`, with `, N skipped` when there are any;
 each step before the tests counts as one. Exit status: 0 nothing failed, 1 something did.";
 
 /// Run all checks and tests, those on real kernels included
@@ -95,6 +96,7 @@ pub(crate) fn run(arguments: &TestArgs) -> ExitCode {
     }
     steps.push(step("native tests", || native::tests(filter)));
     if filter.is_empty() {
+        steps.push(step("exports in data tools", data_tools::tests));
         steps.push(step("BPF object", object));
     }
     if !arguments.no_vm {

@@ -4,5 +4,6 @@ pub(crate) mod apt;
 pub(crate) mod busybox;
 pub(crate) mod foreign;
 pub(crate) mod guest_build;
+pub(crate) mod python;
 pub(crate) mod toolchain;
 pub(crate) mod tools;

@@ -17,6 +17,7 @@ pub(crate) const QEMU: Tool = Tool { program: "qemu-system-x86_64", package: "qe
 
 pub(crate) const BPFTRACE: Tool = Tool { program: "bpftrace", package: "bpftrace" };
 pub(crate) const STRACE: Tool = Tool { program: "strace", package: "strace" };
+pub(crate) const PYTHON: Tool = Tool { program: "python3", package: "python3" };
 /// Rust links with it as well.
 pub(crate) const CC: Tool = Tool { program: "cc", package: "gcc" };
 
@@ -32,17 +33,21 @@ pub(crate) fn find_or_install(tool: &Tool, otherwise: &str) -> Result<PathBuf> {
     if exec::on_path("apt-get").is_none() {
         bail!("{by_hand}");
     }
-    let Some(prefix) = root_prefix() else { bail!("{by_hand}") };
-    progress::timed(&format!("installing the package {}", tool.package), || {
+    install_package(tool.package).with_context(|| by_hand.clone())?;
+    exec::on_path(tool.program).with_context(|| by_hand)
+}
+
+/// Installs a package of Debian, when this user may.
+pub(crate) fn install_package(package: &str) -> Result<()> {
+    let Some(prefix) = root_prefix() else { bail!("only root may install the package {package}") };
+    progress::timed(&format!("installing the package {package}"), || {
         // A fresh image has no package lists at all: only then, or when the first try fails, are they fetched.
-        if install(prefix, tool.package).is_err() {
+        if install(prefix, package).is_err() {
             refresh_lists()?;
-            install(prefix, tool.package)?;
+            install(prefix, package)?;
         }
         Ok(())
     })
-    .with_context(|| by_hand.clone())?;
-    exec::on_path(tool.program).with_context(|| by_hand)
 }
 
 /// Does `apt-get update`, when this user may.
