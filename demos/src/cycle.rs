@@ -9,6 +9,7 @@ use std::time::Instant;
 use anyhow::{Context as _, Result, ensure};
 use clap::Args;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
+use nix::sys::signal::{Signal, raise};
 use serde::Serialize;
 
 use crate::counted::Counted;
@@ -23,11 +24,16 @@ const WARM_UP: u64 = 256;
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   demos cycle --iterations 1000000
-  demos cycle --iterations 10000 --json")]
+  demos cycle --iterations 10000 --json
+  demos cycle --iterations 10000 --stop-after 2000 --stop-after 9000")]
 pub(crate) struct Options {
     /// How many iterations to time
     #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
     iterations: u64,
+
+    /// Stop (SIGSTOP) after so many of them, until SIGCONT comes: something else can happen in between (may be repeated)
+    #[arg(long, value_name = "N")]
+    stop_after: Vec<u64>,
 
     /// Print one line of JSON instead of a table
     #[arg(long)]
@@ -62,7 +68,15 @@ pub(crate) fn run(options: &Options) -> Result<String> {
     bench.turn(WARM_UP)?;
     // Instant is CLOCK_MONOTONIC.
     let start = Instant::now();
-    bench.turn(options.iterations)?;
+    let mut stops: Vec<u64> = options.stop_after.iter().copied().filter(|stop| *stop <= options.iterations).collect();
+    stops.sort_unstable();
+    let mut done = 0;
+    for stop in stops {
+        bench.turn(stop - done)?;
+        done = stop;
+        raise(Signal::SIGSTOP).context("stop")?;
+    }
+    bench.turn(options.iterations - done)?;
     let elapsed = start.elapsed();
 
     #[expect(clippy::cast_precision_loss, reason = "an average over at most 1e9 iterations fits an f64 well")]

@@ -9,21 +9,30 @@ use crate::herd::outcome::json;
 use crate::vm::plan::Job;
 use crate::vmtest::Case;
 
-/// Stops the tracer for as long as the demo needs for some twenty thousand writes, which make more events than the smallest buffer
-/// holds. The demo's own count of its writes (`syscw`) tells when, not a clock.
+/// The demo stops itself twice. Between the two the tracer is stopped, and there are more events than the smallest buffer holds; what
+/// comes after the second is so little that the buffer holds it all, once the tracer has emptied it and the file has grown.
 const CYCLE: &str = r#"
 rm -f ready
-eptrace record -o /tmp/loss.eptrace --backend BACKEND --buffer 1 --ready-file ready -- \
-    demos cycle --json --iterations 200000 &
+file=/tmp/loss.eptrace
+eptrace record -o $file --backend BACKEND --buffer 1 --ready-file ready -- \
+    demos cycle --json --iterations 30300 --stop-after 1000 --stop-after 30000 &
 tracer=$!
 running() { kill -0 $tracer 2> /dev/null || { echo "eptrace ended too soon" >&2; exit 1; }; }
 written() { sed -n 's/^syscw: //p' /proc/$demo/io; }
+until_stopped_at() {
+    until [ "$(written)" -ge $1 ] && grep -q '^State:.T' /proc/$demo/status; do running; usleep 10000; done
+}
+size() { stat -c %s $file; }
 until [ -e ready ]; do running; usleep 10000; done
-until demo=$(pidof demos) && [ "$(written)" -gt 1000 ]; do running; usleep 10000; done
+until demo=$(pidof demos); do running; usleep 10000; done
+until_stopped_at 1000
 kill -STOP $tracer
-start=$(written)
-until [ "$(written)" -gt $((start + 20000)) ]; do usleep 10000; done
+before=$(size)
+kill -CONT $demo
+until_stopped_at 30000
 kill -CONT $tracer
+until [ "$(size)" -gt "$before" ]; do running; usleep 10000; done
+kill -CONT $demo
 wait $tracer
 "#;
 
