@@ -21,7 +21,7 @@ use crate::exec;
 use crate::vm::protocol::{Decoder, Frame};
 
 /// A lockup ends the guest, and what each processor was doing then is on the console: warnings are shown for that.
-const COMMAND_LINE: &str = "console=ttyS0 quiet loglevel=5 panic=-1 oops=panic mitigations=off softlockup_panic=1 \
+const COMMAND_LINE: &str = "console=ttyS0 quiet loglevel=5 panic=-1 oops=panic mitigations=off no_timer_check softlockup_panic=1 \
                             softlockup_all_cpu_backtrace=1";
 
 /// The guest's kernel died of a breakpoint that it had taken away already, or hangs at it. QEMU's emulation may translate an instruction while
