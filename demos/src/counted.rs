@@ -88,6 +88,12 @@ impl Counted {
         self.counts.ctl_failed += u64::from(failed);
     }
 
+    /// An `epoll_wait` that io_uring made and that completed with this many events.
+    pub(crate) fn uring_waited(&mut self, events: u64) {
+        self.counts.uring_waits += 1;
+        self.counts.events += events;
+    }
+
     /// Counts a wait by what it returned; the number of events.
     fn waited(&mut self, ret: i32) -> u64 {
         self.counts.waits += 1;

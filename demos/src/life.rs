@@ -42,6 +42,8 @@ enum Scene {
     Dup,
     /// An eventpoll and a registered file travel to another process
     Pass,
+    /// A child in a pid namespace of its own, where it has another number
+    Namespace,
     /// One file is in several eventpolls
     Shared,
     /// An eventpoll is closed while a thread waits in it
@@ -58,7 +60,7 @@ enum Scene {
     Data,
     /// An eventpoll that is told to poll its devices
     Busy,
-    /// `epoll_ctl` through io_uring
+    /// `epoll_ctl` and `epoll_wait` through io_uring
     Uring,
 }
 
@@ -76,6 +78,8 @@ struct Outcome {
 struct Cast {
     own: Counted,
     others: Vec<(i32, Counts)>,
+    /// Tasks in a pid namespace of their own, and their numbers there.
+    in_namespace: Vec<(i32, i32)>,
     missing: Vec<&'static str>,
 }
 
@@ -88,12 +92,11 @@ pub(crate) fn run(options: &Options) -> Result<String> {
         }
     }
     let own = (nix::unistd::getpid().as_raw(), cast.own.counts());
-    let outcome = Outcome {
-        demo: "life",
-        pid: std::process::id(),
-        missing: cast.missing,
-        truth: Truth::new(Counts::default(), std::iter::once(own).chain(cast.others)),
-    };
+    let mut truth = Truth::new(Counts::default(), std::iter::once(own).chain(cast.others));
+    for (tid, ns_tid) in cast.in_namespace {
+        truth.in_namespace(tid, ns_tid);
+    }
+    let outcome = Outcome { demo: "life", pid: std::process::id(), missing: cast.missing, truth };
     if options.json {
         return serde_json::to_string(&outcome).map(|line| line + "\n").context("write the result as JSON");
     }
@@ -105,6 +108,7 @@ fn play(scene: Scene, cast: &mut Cast) -> Result<()> {
         Scene::Fork => processes::fork(cast),
         Scene::Dup => dup(&mut cast.own),
         Scene::Pass => processes::pass(cast),
+        Scene::Namespace => processes::namespace(cast),
         Scene::Shared => shared(&mut cast.own),
         Scene::Closed => threads::closed(cast),
         Scene::Reuse => reuse(&mut cast.own),
@@ -113,7 +117,7 @@ fn play(scene: Scene, cast: &mut Cast) -> Result<()> {
         Scene::Threads => threads::come_and_go(cast),
         Scene::Data => data(&mut cast.own),
         Scene::Busy => waits::busy(cast),
-        Scene::Uring => uring::ctl(cast),
+        Scene::Uring => uring::all(cast),
     }
 }
 

@@ -26,6 +26,8 @@ pub(crate) struct Counts {
     pub(crate) interrupted: u64,
     /// Those of `waits` that failed otherwise.
     pub(crate) wait_errors: u64,
+    /// `EPOLL_WAIT` operations of io_uring that completed; their events are among `events`.
+    pub(crate) uring_waits: u64,
     /// `accept4` calls that returned a connection.
     pub(crate) accepts: u64,
     /// `accept4` calls that found no connection.
@@ -36,6 +38,8 @@ pub(crate) struct Counts {
 #[derive(Clone, Copy, Debug, Serialize)]
 struct WorkerTruth {
     tid: i32,
+    /// Its number in its own pid namespace, where that is another than its maker's.
+    ns_tid: Option<i32>,
     waits: u64,
     waits_returned: u64,
     events: u64,
@@ -60,6 +64,7 @@ impl Truth {
             truth.total.add(&counts);
             truth.workers.push(WorkerTruth {
                 tid,
+                ns_tid: None,
                 waits: counts.waits,
                 waits_returned: counts.waits_returned,
                 events: counts.events,
@@ -69,6 +74,13 @@ impl Truth {
         }
         truth.workers.sort_by_key(|worker| worker.tid);
         truth
+    }
+
+    /// A worker is in a pid namespace of its own.
+    pub(crate) fn in_namespace(&mut self, tid: i32, ns_tid: i32) {
+        if let Some(worker) = self.workers.iter_mut().find(|worker| worker.tid == tid) {
+            worker.ns_tid = Some(ns_tid);
+        }
     }
 }
 
@@ -81,6 +93,7 @@ impl Counts {
         self.timeouts += other.timeouts;
         self.interrupted += other.interrupted;
         self.wait_errors += other.wait_errors;
+        self.uring_waits += other.uring_waits;
         self.waits += other.waits;
         self.waits_returned += other.waits_returned;
         self.events += other.events;

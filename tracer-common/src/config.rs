@@ -58,6 +58,14 @@ pub struct Layout {
     pub task_pid: u32,
     /// `task_struct.comm`
     pub task_comm: u32,
+    /// `task_struct.thread_pid`
+    pub task_thread_pid: u32,
+    /// `task_struct.group_leader`
+    pub task_group_leader: u32,
+    /// `pid.level`
+    pub pid_level: u32,
+    /// `pid.numbers`, an array of `struct upid`
+    pub pid_numbers: u32,
     /// `files_struct.fdt`
     pub files_fdt: u32,
     /// `fdtable.max_fds`
@@ -135,6 +143,10 @@ impl Layout {
         task_tgid: OFFSET_UNKNOWN,
         task_pid: OFFSET_UNKNOWN,
         task_comm: OFFSET_UNKNOWN,
+        task_thread_pid: OFFSET_UNKNOWN,
+        task_group_leader: OFFSET_UNKNOWN,
+        pid_level: OFFSET_UNKNOWN,
+        pid_numbers: OFFSET_UNKNOWN,
         files_fdt: OFFSET_UNKNOWN,
         fdt_max_fds: OFFSET_UNKNOWN,
         fdt_fd: OFFSET_UNKNOWN,
@@ -207,5 +219,5 @@ impl Config {
     };
 }
 
-const _: () = assert!(size_of::<Layout>() == 48 * 4);
-const _: () = assert!(size_of::<Config>() == 48 * 4 + 2 * 8 + 8 * 4 && align_of::<Config>() == 8);
+const _: () = assert!(size_of::<Layout>() == 52 * 4);
+const _: () = assert!(size_of::<Config>() == 52 * 4 + 2 * 8 + 8 * 4 && align_of::<Config>() == 8);

@@ -66,11 +66,13 @@ pub enum Kind {
     AuditedItem = 20,
     /// [`FileEnds`](crate::events::FileEnds)
     FileEnds = 21,
+    /// [`TaskPid`](crate::events::TaskPid)
+    TaskPid = 22,
 }
 
 impl Kind {
     /// Every kind, in the order of its number.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::Ctl,
         Self::Hooked,
         Self::Callback,
@@ -92,6 +94,7 @@ impl Kind {
         Self::Audited,
         Self::AuditedItem,
         Self::FileEnds,
+        Self::TaskPid,
     ];
 
     /// The kind of this number, if there is one.

@@ -21,6 +21,7 @@ mod filter;
 mod globals;
 mod kread;
 mod maps;
+mod namespace;
 mod probes;
 mod rescue;
 mod sys_exit;

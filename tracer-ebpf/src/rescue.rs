@@ -45,6 +45,8 @@ pub(crate) enum Point {
     AuditRelease = 1 << 18,
     FileGoes = 1 << 19,
     WaitExitUnseen = 1 << 20,
+    IoWaitBegins = 1 << 21,
+    IoWaitEnds = 1 << 22,
 }
 
 impl Point {
@@ -61,6 +63,8 @@ impl Point {
             Self::IoCtlEnds => Self::IoCtlBegins as u32,
             Self::WaitEnter => Self::WaitExit as u32 | Self::Scan as u32 | Self::AuditScan as u32 | Self::Accept as u32,
             Self::WaitExit => Self::WaitEnter as u32 | Self::Scan as u32 | Self::AuditScan as u32 | Self::Accept as u32,
+            Self::IoWaitBegins => Self::IoWaitEnds as u32 | Self::Scan as u32 | Self::AuditScan as u32,
+            Self::IoWaitEnds => Self::IoWaitBegins as u32 | Self::Scan as u32 | Self::AuditScan as u32,
             Self::Scan => Self::AuditScan as u32,
             Self::AuditScan => Self::Scan as u32,
             Self::FileGoes => Self::FileGone as u32,

@@ -26,9 +26,12 @@ pub(crate) struct TaskState {
     pub(crate) ep: u64,
     /// The caller's array of events.
     pub(crate) user_events: u64,
+    /// When an io_uring `EPOLL_WAIT` began.
+    pub(crate) io_wait_ns: u64,
     /// The listening descriptor of an accept.
     pub(crate) accept_fd: i32,
-    pub(crate) pad: u32,
+    /// The room that an io_uring `EPOLL_WAIT` has for events.
+    pub(crate) io_maxevents: i32,
     /// An `epoll_ctl` in progress.
     pub(crate) ctl: Call,
     /// The listening file that was described last.
@@ -54,8 +57,9 @@ const EMPTY: TaskState = TaskState {
     epfd: -1,
     ep: 0,
     user_events: 0,
+    io_wait_ns: 0,
     accept_fd: -1,
-    pad: 0,
+    io_maxevents: 0,
     ctl: Call::NONE,
     described: 0,
     changing: 0,

@@ -53,7 +53,8 @@ fn later(event: Event, by: u64) -> Event {
         Raced,
         Audited,
         AuditedItem,
-        FileEnds
+        FileEnds,
+        TaskPid
     )
 }
 

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use tracer_common::Hook;
 pub use tracer_common::events::{
     Accept, Audited, AuditedItem, Callback, Ctl, EventpollGone, EventpollSeen, FileEnds, FileGone, FileInfo, Fork,
-    Hooked, ItemSeen, Raced, Returned, Scan, TaskExit, TaskName, WaitEnter, WaitExit, Wake, WakeCause,
+    Hooked, ItemSeen, Raced, Returned, Scan, TaskExit, TaskName, TaskPid, WaitEnter, WaitExit, Wake, WakeCause,
 };
 pub use tracer_common::{Header, Miss};
 
@@ -38,6 +38,8 @@ pub enum Event {
     Fork(Fork),
     /// A task's name became known.
     TaskName(TaskName),
+    /// A task has other numbers in its own pid namespace.
+    TaskPid(TaskPid),
     /// A task ended.
     TaskExit(TaskExit),
     /// A watched file is gone.
@@ -90,7 +92,7 @@ impl Event {
             Self::WaitExit(_) | Self::Returned(_) => Some(Hook::WaitExit),
             Self::Scan(_) => Some(Hook::Scan),
             Self::Accept(_) => Some(Hook::Accept),
-            Self::Fork(_) | Self::TaskName(_) | Self::TaskExit(_) => Some(Hook::Lifecycle),
+            Self::Fork(_) | Self::TaskName(_) | Self::TaskPid(_) | Self::TaskExit(_) => Some(Hook::Lifecycle),
             Self::FileGone(_) | Self::EventpollGone(_) => Some(Hook::Release),
             Self::EventpollSeen(_) | Self::ItemSeen(_) => Some(Hook::Inventory),
             Self::Raced(_) | Self::Audited(_) | Self::AuditedItem(_) | Self::FileEnds(_) => Some(Hook::Audit),
@@ -113,6 +115,7 @@ impl Event {
             Self::Accept(e) => Some(&e.header),
             Self::Fork(e) => Some(&e.header),
             Self::TaskName(e) => Some(&e.header),
+            Self::TaskPid(e) => Some(&e.header),
             Self::TaskExit(e) => Some(&e.header),
             Self::FileGone(e) => Some(&e.header),
             Self::EventpollGone(e) => Some(&e.header),

@@ -5,9 +5,10 @@ use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use nix::errno::Errno;
 use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
 use nix::sys::wait::{WaitStatus, waitpid};
-use nix::unistd::{ForkResult, Pid};
+use nix::unistd::Pid;
 
 use super::{Cast, IN, add, expect, lower, poll, raise, wait};
 use crate::counted::Counted;
@@ -22,11 +23,18 @@ struct Child {
 
 impl Child {
     fn fork(work: impl FnOnce(&mut Counted, &mut UnixStream) -> Result<()>) -> Result<Self> {
+        Self::apart(0, work)
+    }
+
+    /// A child in namespaces of its own: `CLONE_NEW*`.
+    fn apart(namespaces: i32, work: impl FnOnce(&mut Counted, &mut UnixStream) -> Result<()>) -> Result<Self> {
         let (tells, mut told) = UnixStream::pair().context("socketpair")?;
-        // SAFETY: the demo has one thread here, so the child may do what it likes.
-        match unsafe { nix::unistd::fork() }.context("fork")? {
-            ForkResult::Parent { child } => Ok(Self { pid: child, tells }),
-            ForkResult::Child => {
+        // SAFETY: with no stack given this forks; the demo has one thread here, so the child may do what it likes.
+        let child = unsafe { libc::syscall(libc::SYS_clone, namespaces | libc::SIGCHLD, 0, 0, 0, 0) };
+        match i32::try_from(child).context("clone gave no pid")? {
+            ..0 => Err(Errno::last()).context("clone"),
+            child @ 1.. => Ok(Self { pid: Pid::from_raw(child), tells }),
+            0 => {
                 drop(tells);
                 let mut calls = Counted::default();
                 let done = work(&mut calls, &mut told).and_then(|()| {
@@ -93,6 +101,26 @@ pub(super) fn pass(cast: &mut Cast) -> Result<()> {
     // From here on only the other process has them.
     drop((epoll, file));
     cast.others.push(child.join()?);
+    Ok(())
+}
+
+/// The first task of a pid namespace is number 1 in it, and has another number outside.
+pub(super) fn namespace(cast: &mut Cast) -> Result<()> {
+    let (epoll, file) = (epoll()?, eventfd(1)?);
+    add(&mut cast.own, epoll.as_raw_fd(), file.as_raw_fd(), IN, 4)?;
+    let child = Child::apart(libc::CLONE_NEWPID, |calls, _| {
+        let own = nix::unistd::gettid().as_raw();
+        ensure!(own == 1, "the child is task {own} of its pid namespace, not the first");
+        expect("the child in a pid namespace", wait(calls, epoll.as_raw_fd(), -1), 1)
+    });
+    match child {
+        Err(error) if error.downcast_ref() == Some(&Errno::EPERM) => cast.missing.push("pid namespaces (not root)"),
+        child => {
+            let (tid, counts) = child?.join()?;
+            cast.others.push((tid, counts));
+            cast.in_namespace.push((tid, 1));
+        }
+    }
     Ok(())
 }
 

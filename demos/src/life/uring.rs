@@ -1,4 +1,5 @@
-//! `epoll_ctl` through io_uring: the kernel goes past the system call (`io_epoll_ctl`, `io_uring/epoll.c`, 5.10 to 7.3).
+//! `epoll_ctl` and `epoll_wait` through io_uring: the kernel goes past the system calls (`io_epoll_ctl`, 5.10 to 7.3, and
+//! `io_epoll_wait`, 6.15 to 7.3, `io_uring/epoll.c`).
 
 use std::io::ErrorKind;
 use std::os::fd::AsRawFd as _;
@@ -6,10 +7,11 @@ use std::os::fd::AsRawFd as _;
 use anyhow::{Context as _, Result, ensure};
 use io_uring::{IoUring, opcode, types};
 
-use super::{Cast, IN, expect, poll, raise};
+use super::{Cast, IN, add, expect, lower, poll, raise};
 use crate::fds::{epoll, eventfd};
 
-pub(super) fn ctl(cast: &mut Cast) -> Result<()> {
+/// All that io_uring does with eventpolls, as far as the kernel has it.
+pub(super) fn all(cast: &mut Cast) -> Result<()> {
     let mut ring = match IoUring::new(4) {
         Ok(ring) => ring,
         Err(error) if matches!(error.kind(), ErrorKind::PermissionDenied | ErrorKind::Unsupported) => {
@@ -18,6 +20,11 @@ pub(super) fn ctl(cast: &mut Cast) -> Result<()> {
         }
         Err(error) => return Err(error).context("io_uring_setup"),
     };
+    ctl(cast, &mut ring)?;
+    wait(cast, &mut ring)
+}
+
+fn ctl(cast: &mut Cast, ring: &mut IoUring) -> Result<()> {
     let (epoll, file) = (epoll()?, eventfd(0)?);
     raise(&file)?;
     for (op, expected) in [(libc::EPOLL_CTL_ADD, 1), (libc::EPOLL_CTL_MOD, 1), (libc::EPOLL_CTL_DEL, 0)] {
@@ -39,6 +46,44 @@ pub(super) fn ctl(cast: &mut Cast) -> Result<()> {
         cast.own.ctl_made(op, result < 0);
         ensure!(result == 0, "epoll_ctl through io_uring: {}", std::io::Error::from_raw_os_error(-result));
         expect("what io_uring registered", poll(&mut cast.own, epoll.as_raw_fd()), expected)?;
+    }
+    Ok(())
+}
+
+/// Waits that find events at once, and one that is called back: io_uring hangs on the eventpoll's own wait queue like a watching
+/// eventpoll, and tries again when it is called.
+fn wait(cast: &mut Cast, ring: &mut IoUring) -> Result<()> {
+    let (epoll, first, second) = (epoll()?, eventfd(1)?, eventfd(1)?);
+    add(&mut cast.own, epoll.as_raw_fd(), first.as_raw_fd(), IN, 21)?;
+    add(&mut cast.own, epoll.as_raw_fd(), second.as_raw_fd(), IN, 22)?;
+    for (case, expected) in [2, 1, 1].into_iter().enumerate() {
+        let mut room = [libc::epoll_event { events: 0, u64: 0 }; 4];
+        let entry = opcode::EpollWait::new(
+            types::Fd(epoll.as_raw_fd()),
+            room.as_mut_ptr().cast::<types::epoll_event>(),
+            u32::try_from(room.len()).context("the room is small")?,
+        );
+        // SAFETY: the room lives until the operation has completed, which is waited for below.
+        unsafe { ring.submission().push(&entry.build()) }.context("fill the ring")?;
+        if case == 2 {
+            ring.submit().context("io_uring_enter")?;
+            raise(&second)?;
+        }
+        ring.submit_and_wait(1).context("io_uring_enter")?;
+        let result = ring.completion().next().context("the ring is empty")?.result();
+        if result == -libc::EINVAL && case == 0 {
+            cast.missing.push("epoll_wait through io_uring");
+            return Ok(());
+        }
+        let events = u64::try_from(result).map_err(|_| std::io::Error::from_raw_os_error(-result));
+        let events = events.context("epoll_wait through io_uring")?;
+        cast.own.uring_waited(events);
+        expect("what io_uring waited for", events, expected)?;
+        match case {
+            0 => lower(&first)?,
+            1 => lower(&second)?,
+            _ => {}
+        }
     }
     Ok(())
 }

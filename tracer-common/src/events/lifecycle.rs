@@ -26,6 +26,18 @@ pub struct TaskName {
     pub comm: [u8; COMM_LEN],
 }
 
+/// The numbers that a task has in its own pid namespace, told with its name where that is not the initial namespace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(C)]
+pub struct TaskPid {
+    /// The current task bears the numbers.
+    pub header: Header,
+    /// Its thread group's number.
+    pub ns_tgid: u32,
+    /// Its own.
+    pub ns_tid: u32,
+}
+
 /// A task ended (`sched_process_exit`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(C)]

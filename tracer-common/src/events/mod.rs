@@ -12,10 +12,10 @@ mod wake;
 pub use audit::{Audited, AuditedItem, FileEnds, Raced, audit_flags, audit_list, audit_moment};
 pub use callback::{Callback, callback_flags};
 pub use ctl::{Ctl, FileInfo, Hooked, ctl_flags};
-pub use lifecycle::{EventpollGone, EventpollSeen, FileGone, Fork, ItemSeen, TaskExit, TaskName, item_flags};
+pub use lifecycle::{EventpollGone, EventpollSeen, FileGone, Fork, ItemSeen, TaskExit, TaskName, TaskPid, item_flags};
 pub use scan::{DELIVERED_UNKNOWN, Scan, scan_flags};
 pub use syscall::Accept;
-pub use wait::{Returned, WaitEnter, WaitExit};
+pub use wait::{BY_IO_URING, Returned, WaitEnter, WaitExit};
 pub use wake::{Wake, WakeCause};
 
 use crate::{Header, Kind};
@@ -68,4 +68,5 @@ records! {
     Audited 48,
     AuditedItem 48,
     FileEnds 32,
+    TaskPid 32,
 }

@@ -2,6 +2,10 @@
 
 use crate::Header;
 
+/// In place of the eventpoll's descriptor: io_uring waits (`IORING_OP_EPOLL_WAIT`, `epoll_sendevents`, 6.15 to 7.3). Such a wait never
+/// sleeps; it is told when it has ended with events or an error, since io_uring tries again by itself otherwise.
+pub const BY_IO_URING: i32 = -2;
+
 /// The entry of one `do_epoll_wait(epfd, events, maxevents, timeout)` (fs/eventpoll.c, 5.10 to 7.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(C)]
@@ -12,7 +16,7 @@ pub struct WaitEnter {
     pub ep: u64,
     /// Nanoseconds, -1 without end. On 5.10 from milliseconds.
     pub timeout_ns: i64,
-    /// The descriptor of the eventpoll.
+    /// The descriptor of the eventpoll, or [`BY_IO_URING`].
     pub epfd: i32,
     /// Room in the caller's array, events.
     pub maxevents: i32,
@@ -28,7 +32,7 @@ pub struct WaitExit {
     pub ep: u64,
     /// `epoll_event.data` of the first event, valid when `captured` is not 0.
     pub data: u64,
-    /// The descriptor of the eventpoll, -1 when not known.
+    /// The descriptor of the eventpoll, -1 when not known, or [`BY_IO_URING`].
     pub epfd: i32,
     /// Events returned, or a negative errno.
     pub ret: i32,

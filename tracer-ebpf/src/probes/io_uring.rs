@@ -1,16 +1,19 @@
-//! `epoll_ctl` by io_uring, which makes no system call of its own: `IORING_OP_EPOLL_CTL`.
+//! `epoll_ctl` and `epoll_wait` by io_uring, which makes no system call of its own: `IORING_OP_EPOLL_CTL`, `IORING_OP_EPOLL_WAIT`.
 //!
-//! Up to 7.1 it calls `do_epoll_ctl`, whose probes then see it, but for the end with kprobes. From 7.2 on it goes past that to
+//! Up to 7.1 the first calls `do_epoll_ctl`, whose probes then see it, but for the end with kprobes. From 7.2 on it goes past that to
 //! `do_epoll_ctl_file`, as `do_epoll_ctl` itself does: these probes only look when the task is in `io_epoll_ctl`.
 
 use aya_ebpf::macros::{fentry, fexit, kprobe, kretprobe};
 use aya_ebpf::programs::{FEntryContext, FExitContext, ProbeContext, RetProbeContext};
+use tracer_common::events::{BY_IO_URING, WaitEnter};
 use tracer_common::{Hook, Miss};
 
 use super::ctl::{Call, Given, ended, keep};
-use crate::emit::{count, current_tid, settle};
+use super::wait;
+use crate::emit::{Now, count, current_tid, emit, settle};
+use crate::globals::config;
 use crate::rescue::{Point, with_twins};
-use crate::tasks::IN_IO_CTL;
+use crate::tasks::{IN_IO_CTL, IN_WAIT};
 use crate::{files, filter, kread, tasks};
 
 with_twins! {
@@ -115,4 +118,87 @@ fn file_call(eventpoll: u64, op: i32, key: u64, event: u64) -> Result<(), Miss> 
     let file: u64 = kread::kernel(key)?;
     let fd: i32 = kread::kernel(key + 8)?;
     keep(Call { epfd: -1, op, fd, pad: 0, ep, file, event: Given::at(op, event) })
+}
+
+with_twins! {
+    /// 6.15 to 7.3: `int epoll_sendevents(struct file *file, struct epoll_event *events, int maxevents)`
+    fentry [io_wait_fentry, io_wait_fentry_2, io_wait_fentry_3, io_wait_fentry_4](ctx: FEntryContext) -> u32 {
+        (Point::IoWaitBegins, Hook::WaitEnter) => {
+            settle(Hook::WaitEnter, wait_begins(ctx.arg(0), ctx.arg(1), ctx.arg(2)))
+        }
+    }
+}
+
+/// As [`io_wait_fentry`].
+#[kprobe]
+pub fn io_wait_kprobe(ctx: ProbeContext) -> u32 {
+    if !filter::enabled() {
+        return 0;
+    }
+    match (ctx.arg(0), ctx.arg(1), ctx.arg(2)) {
+        (Some(file), Some(events), Some(maxevents)) => settle(Hook::WaitEnter, wait_begins(file, events, maxevents)),
+        _ => 0,
+    }
+}
+
+with_twins! {
+    /// The end of [`io_wait_fentry`].
+    fexit [io_wait_fexit, io_wait_fexit_2, io_wait_fexit_3, io_wait_fexit_4](ctx: FExitContext) -> u32 {
+        (Point::IoWaitEnds, Hook::WaitExit) => { settle(Hook::WaitExit, wait_ends(ctx.arg(3))) }
+    }
+}
+
+/// As [`io_wait_fexit`].
+#[kretprobe]
+pub fn io_wait_kretprobe(ctx: RetProbeContext) -> u32 {
+    if filter::enabled() { settle(Hook::WaitExit, wait_ends(ctx.ret())) } else { 0 }
+}
+
+#[inline(always)]
+fn wait_begins(file: u64, events: u64, maxevents: i32) -> Result<(), Miss> {
+    let now = Now::take();
+    let (ep, known) = files::eventpoll(file)?;
+    let traced = filter::traced(now.tgid);
+    if ep == 0 || now.tgid == config!(own_tgid) || !(traced || (known && filter::traced_ep(ep))) {
+        return Ok(());
+    }
+    filter::adopt(ep, true)?;
+    let state = tasks::get_or_make(now.tid)?;
+    // SAFETY: a map value outlives the program's run; only this task's own calls write to it.
+    unsafe {
+        (*state).flags |= IN_WAIT;
+        (*state).epfd = BY_IO_URING;
+        (*state).ep = ep;
+        (*state).user_events = events;
+        (*state).io_wait_ns = now.ts_ns;
+        (*state).io_maxevents = maxevents;
+    }
+    wait::name_once(now, state)
+}
+
+/// Only now it is known whether there is anything to tell: without events io_uring tries again when the eventpoll calls it back.
+#[inline(always)]
+fn wait_ends(ret: i32) -> Result<(), Miss> {
+    let now = Now::task();
+    let Some(state) = tasks::get(now.tid) else { return Ok(()) };
+    // SAFETY: as in `wait_begins`.
+    if unsafe { (*state).flags } & IN_WAIT == 0 || unsafe { (*state).epfd } != BY_IO_URING {
+        return Ok(());
+    }
+    if ret == 0 {
+        // SAFETY: as in `wait_begins`.
+        unsafe { (*state).flags &= !IN_WAIT };
+        return Ok(());
+    }
+    // SAFETY: as in `wait_begins`.
+    let (ts_ns, ep, maxevents) = unsafe { ((*state).io_wait_ns, (*state).ep, (*state).io_maxevents) };
+    emit::<WaitEnter>(Now { ts_ns, ..now }, |record| {
+        // SAFETY: `emit` gives a slot for one record.
+        let record = unsafe { &mut *record };
+        record.ep = ep;
+        record.timeout_ns = 0;
+        record.epfd = BY_IO_URING;
+        record.maxevents = maxevents;
+    })?;
+    wait::exit(ret)
 }

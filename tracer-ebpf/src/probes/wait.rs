@@ -10,7 +10,7 @@ use crate::emit::{Now, count, current_tid, emit, settle};
 use crate::globals::config;
 use crate::rescue::{Point, with_twins};
 use crate::tasks::{IN_WAIT, NAMED, STRANGER, TaskState};
-use crate::{audit, context, files, filter, kread, sys_exit, tasks};
+use crate::{audit, context, files, filter, kread, namespace, sys_exit, tasks};
 
 with_twins! {
     /// 5.11 to 7.3: `int do_epoll_wait(int epfd, struct epoll_event *events, int maxevents, struct timespec64 *to)`;
@@ -171,7 +171,7 @@ fn begins(now: Now, state: *mut TaskState, call: Call) -> Result<(), Miss> {
 
 /// Reports the current task's name once, when it first waits.
 #[inline(always)]
-fn name_once(now: Now, state: *mut TaskState) -> Result<(), Miss> {
+pub(super) fn name_once(now: Now, state: *mut TaskState) -> Result<(), Miss> {
     // SAFETY: as in `entry`.
     if unsafe { (*state).flags } & NAMED != 0 {
         return Ok(());
@@ -182,11 +182,12 @@ fn name_once(now: Now, state: *mut TaskState) -> Result<(), Miss> {
     emit::<TaskName>(now, |record| {
         // SAFETY: `emit` gives a slot for one record.
         unsafe { (*record).comm = comm };
-    })
+    })?;
+    namespace::tell(now)
 }
 
 #[inline(always)]
-fn exit(ret: i32) -> Result<(), Miss> {
+pub(super) fn exit(ret: i32) -> Result<(), Miss> {
     let now = Now::take();
     let (mut ep, mut epfd, mut user_events) = (0, -1, 0);
     match tasks::get(now.tid) {

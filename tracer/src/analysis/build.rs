@@ -138,6 +138,8 @@ fn tasks(model: &Model, sources: &[Source]) -> Vec<TaskRow> {
             pid: task.pid,
             tid: task.tid,
             comm: task.comm.clone(),
+            ns_pid: task.in_namespace.map(|(pid, _)| pid),
+            ns_tid: task.in_namespace.map(|(_, tid)| tid),
             alive: task.alive,
             counts: task.counts,
             wasted: wasted.get(&task.id).copied().unwrap_or(0),

@@ -155,6 +155,10 @@ pub struct TaskRow {
     pub tid: u32,
     /// Its name; not a string to trust.
     pub comm: String,
+    /// Its thread group's number in its own pid namespace, where that is not the initial one.
+    pub ns_pid: Option<u32>,
+    /// Its own number there.
+    pub ns_tid: Option<u32>,
     /// Whether it lived when the trace ended.
     pub alive: bool,
     /// What it did.

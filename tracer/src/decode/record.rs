@@ -7,7 +7,8 @@ use tracer_common::{COMM_LEN, Kind};
 
 use crate::event::{
     Accept, Audited, AuditedItem, Callback, Ctl, Event, EventpollGone, EventpollSeen, FileEnds, FileGone, FileInfo,
-    Fork, Header, Hooked, ItemSeen, Raced, Returned, Scan, TaskExit, TaskName, WaitEnter, WaitExit, Wake, WakeCause,
+    Fork, Header, Hooked, ItemSeen, Raced, Returned, Scan, TaskExit, TaskName, TaskPid, WaitEnter, WaitExit, Wake,
+    WakeCause,
 };
 
 /// Why a record is not an event.
@@ -150,6 +151,7 @@ fn fields(kind: Kind, header: Header, mut rest: &[u8]) -> Result<Event, DecodeEr
         Kind::Accept => record!(rest, header, Accept { file: try_get_u64_ne, fd: try_get_i32_ne, ret: try_get_i32_ne }),
         Kind::Fork => fork(header, rest)?,
         Kind::TaskName => Event::TaskName(TaskName { header, comm: array::<COMM_LEN>(&mut rest)? }),
+        Kind::TaskPid => record!(rest, header, TaskPid { ns_tgid: try_get_u32_ne, ns_tid: try_get_u32_ne }),
         Kind::TaskExit => Event::TaskExit(TaskExit { header, comm: array::<COMM_LEN>(&mut rest)? }),
         Kind::FileGone => record!(rest, header, FileGone { file: try_get_u64_ne }),
         Kind::EventpollGone => record!(rest, header, EventpollGone { ep: try_get_u64_ne }),

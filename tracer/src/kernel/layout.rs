@@ -71,6 +71,10 @@ const OTHERS: &[Wanted] = wanted! {
     task_tgid: "task_struct" "tgid";
     task_pid: "task_struct" "pid";
     task_comm: "task_struct" "comm";
+    task_thread_pid: "task_struct" "thread_pid";
+    task_group_leader: "task_struct" "group_leader";
+    pid_level: "pid" "level";
+    pid_numbers: "pid" "numbers";
     files_fdt: "files_struct" "fdt";
     fdt_max_fds: "fdtable" "max_fds";
     fdt_fd: "fdtable" "fd";

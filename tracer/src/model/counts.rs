@@ -1,7 +1,7 @@
 //! What is counted of the whole trace and of each task.
 
 use serde::Serialize;
-use tracer_common::events::Ctl;
+use tracer_common::events::{BY_IO_URING, Ctl, WaitExit};
 
 use super::limits::bump;
 
@@ -37,7 +37,7 @@ pub struct Counts {
     pub waits: u64,
     /// Waits that ended with events.
     pub waits_returned: u64,
-    /// Events that waits returned.
+    /// Events that waits returned, those through io_uring included.
     pub events: u64,
     /// Waits that ended with 0.
     pub timeouts: u64,
@@ -45,6 +45,8 @@ pub struct Counts {
     pub interrupted: u64,
     /// Waits that ended with another error.
     pub wait_errors: u64,
+    /// `EPOLL_WAIT` operations of io_uring that ended with events or an error; they are not among the waits.
+    pub uring_waits: u64,
     /// Waits that had not ended with the trace, or with their task.
     pub waits_open: u64,
     /// Connections accepted.
@@ -82,7 +84,13 @@ impl Counts {
     }
 
     /// Counts the end of a wait.
-    pub(crate) fn wait_exit(&mut self, ret: i32) {
+    pub(crate) fn wait_exit(&mut self, exit: &WaitExit) {
+        let ret = exit.ret;
+        if exit.epfd == BY_IO_URING {
+            bump(&mut self.uring_waits);
+            self.events = self.events.saturating_add(u64::try_from(ret).unwrap_or(0));
+            return;
+        }
         bump(&mut self.waits);
         match u64::try_from(ret) {
             Ok(0) => bump(&mut self.timeouts),
@@ -118,6 +126,7 @@ impl Counts {
             (&mut self.timeouts, other.timeouts),
             (&mut self.interrupted, other.interrupted),
             (&mut self.wait_errors, other.wait_errors),
+            (&mut self.uring_waits, other.uring_waits),
             (&mut self.waits_open, other.waits_open),
             (&mut self.accepts, other.accepts),
             (&mut self.accept_eagain, other.accept_eagain),

@@ -1,7 +1,7 @@
 //! Tasks that come, are named and go; and the ways to a task from an event.
 
 use tracer_common::Header;
-use tracer_common::events::{Fork, TaskExit, TaskName};
+use tracer_common::events::{Fork, TaskExit, TaskName, TaskPid};
 
 use super::Model;
 use super::counts::Counts;
@@ -48,6 +48,12 @@ impl Model {
     pub(super) fn on_task_name(&mut self, name: &TaskName) {
         if let Some(task) = self.task_of(&name.header).and_then(|id| self.tasks.get_mut(id)) {
             task.comm = comm(&name.comm);
+        }
+    }
+
+    pub(super) fn on_task_pid(&mut self, numbers: &TaskPid) {
+        if let Some(task) = self.task_of(&numbers.header).and_then(|id| self.tasks.get_mut(id)) {
+            task.in_namespace = Some((numbers.ns_tgid, numbers.ns_tid));
         }
     }
 

@@ -151,6 +151,7 @@ impl Model {
             Event::Accept(e) => self.on_accept(e),
             Event::Fork(e) => self.on_fork(e),
             Event::TaskName(e) => self.on_task_name(e),
+            Event::TaskPid(e) => self.on_task_pid(e),
             Event::TaskExit(e) => self.on_task_exit(e),
             Event::FileGone(e) => self.end_file(e.file, Went::Closed),
             Event::EventpollGone(e) => self.end_eventpoll(e.ep),

@@ -71,6 +71,8 @@ pub struct Task {
     pub tid: u32,
     /// Its last name, as it bears it: not a string to trust. Empty when it was not told.
     pub comm: String,
+    /// The numbers of its thread group and itself in its own pid namespace, where that is not the initial one.
+    pub in_namespace: Option<(u32, u32)>,
     /// What it did.
     pub counts: Counts,
     /// Whether it lives.
@@ -120,6 +122,7 @@ impl Tasks {
             pid,
             tid,
             comm: String::new(),
+            in_namespace: None,
             counts: Counts::default(),
             alive: true,
             wait: None,

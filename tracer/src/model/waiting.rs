@@ -33,11 +33,11 @@ impl Model {
     }
 
     pub(super) fn on_wait_exit(&mut self, exit: &WaitExit) {
-        self.totals.wait_exit(exit.ret);
+        self.totals.wait_exit(exit);
         let Some(id) = self.task_of(&exit.header) else {
             return;
         };
-        self.count(id, |counts| counts.wait_exit(exit.ret));
+        self.count(id, |counts| counts.wait_exit(exit));
         if let Some(ep) = self.eventpolls.at(exit.ep, &self.limits, &mut self.exceeded) {
             self.eventpolls.name(ep, exit.header.tgid, exit.epfd);
             note(&mut self.waiters, (ep, id), self.limits.pairs, &mut self.exceeded.pairs);

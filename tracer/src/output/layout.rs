@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::analysis::{AuditRow, Comparison, HerdRow, Report, Side, Spread};
+use crate::analysis::{AuditRow, Comparison, HerdRow, Report, Side, Spread, TaskRow};
 
 /// The most rows of a table; JSON has them all.
 pub(super) const MAX_ROWS: usize = 24;
@@ -148,7 +148,7 @@ pub(super) fn tasks(report: &Report) -> Grid {
             c.accepts,
             c.accept_eagain,
         ];
-        labelled(task_name(&task.comm, task.pid, task.tid), &numbers)
+        labelled(task_in_namespace(task), &numbers)
     })
 }
 
@@ -212,6 +212,9 @@ pub(super) fn totals(report: &Report) -> Vec<String> {
         ),
         ready_list(report),
     ];
+    if c.uring_waits > 0 {
+        lines.insert(2, format!("io_uring EPOLL_WAIT: {} ended with events or an error", c.uring_waits));
+    }
     if let Some(audit) = &report.audit {
         lines.extend(audit_lines(audit));
     }
@@ -312,6 +315,16 @@ pub(super) fn comparison_alarms(comparison: &Comparison) -> Vec<String> {
 pub(super) fn task_name(comm: &str, pid: u32, tid: u32) -> String {
     let comm = if comm.is_empty() { "?" } else { comm };
     if pid == tid { format!("{comm}/{pid}") } else { format!("{comm}/{pid}/{tid}") }
+}
+
+/// `comm/pid/tid`, and the numbers in the task's own pid namespace where it has one.
+fn task_in_namespace(task: &TaskRow) -> String {
+    let name = task_name(&task.comm, task.pid, task.tid);
+    match (task.ns_pid, task.ns_tid) {
+        (Some(pid), Some(tid)) if pid == tid => format!("{name} (in its namespace {pid})"),
+        (Some(pid), Some(tid)) => format!("{name} (in its namespace {pid}/{tid})"),
+        _ => name,
+    }
 }
 
 /// Nanoseconds as seconds, microseconds kept.

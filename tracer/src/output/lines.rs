@@ -5,8 +5,8 @@
 use std::fmt::Write as _;
 
 use tracer_common::events::{
-    Accept, Audited, Callback, Ctl, DELIVERED_UNKNOWN, FileInfo, Hooked, ItemSeen, Returned, Scan, WaitEnter, WaitExit,
-    Wake, WakeCause, audit_flags, audit_moment, callback_flags, ctl_flags, item_flags, scan_flags,
+    Accept, Audited, BY_IO_URING, Callback, Ctl, DELIVERED_UNKNOWN, FileInfo, Hooked, ItemSeen, Returned, Scan,
+    WaitEnter, WaitExit, Wake, WakeCause, audit_flags, audit_moment, callback_flags, ctl_flags, item_flags, scan_flags,
 };
 
 use super::layout::task_name;
@@ -57,6 +57,7 @@ fn what(event: &Event, info: &TraceInfo, model: &Model) -> String {
         Event::Accept(e) => accept(e),
         Event::Fork(e) => format!("forks {}", task_name(&comm(&e.comm), e.child_tgid, e.child_tid)),
         Event::TaskName(e) => format!("is named {}", comm(&e.comm)),
+        Event::TaskPid(e) => format!("is {}/{} in its pid namespace", e.ns_tgid, e.ns_tid),
         Event::TaskExit(_) => "ends".to_owned(),
         Event::FileGone(e) => format!("closes file {:#x} for good", e.file),
         Event::EventpollGone(e) => format!("closes eventpoll {} for good", eventpoll(model, e.ep)),
@@ -157,7 +158,8 @@ fn wait_enter(e: &WaitEnter, model: &Model) -> String {
         Ok(ns) => format!("{}.{:03} ms", ns / 1_000_000, ns % 1_000_000 / 1_000),
         Err(_) => "without end".to_owned(),
     };
-    format!("epoll_wait({}, maxevents {}, {timeout})", eventpoll(model, e.ep), e.maxevents)
+    let call = wait_call(e.epfd);
+    format!("{call}({}, maxevents {}, {timeout})", eventpoll(model, e.ep), e.maxevents)
 }
 
 fn wait_exit(e: &WaitExit, model: &Model) -> String {
@@ -166,7 +168,12 @@ fn wait_exit(e: &WaitExit, model: &Model) -> String {
     } else {
         String::new()
     };
-    format!("epoll_wait({}) = {}{first}", eventpoll(model, e.ep), result(e.ret))
+    format!("{}({}) = {}{first}", wait_call(e.epfd), eventpoll(model, e.ep), result(e.ret))
+}
+
+/// What made a wait.
+const fn wait_call(epfd: i32) -> &'static str {
+    if epfd == BY_IO_URING { "io_uring EPOLL_WAIT" } else { "epoll_wait" }
 }
 
 fn returned(e: &Returned) -> String {

@@ -65,6 +65,7 @@ fn details(event: &Event, info: &TraceInfo, model: &Model) -> (&'static str, Val
         Event::Fork(e) => {
             ("fork", json!({ "child_pid": e.child_tgid, "child_tid": e.child_tid, "child_comm": comm(&e.comm) }))
         }
+        Event::TaskPid(e) => ("task-pid", json!({ "ns_pid": e.ns_tgid, "ns_tid": e.ns_tid })),
         Event::TaskName(e) => ("task-name", json!({ "comm": comm(&e.comm) })),
         Event::TaskExit(e) => ("task-exit", json!({ "comm": comm(&e.comm) })),
         Event::FileEnds(e) => ("file-ends", json!({ "file": hex(e.file) })),

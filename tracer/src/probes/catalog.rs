@@ -285,17 +285,23 @@ pub const CATALOG: &[ProbeSpec] = &[
                 // A trampoline does not see the end of a call that began before it; the tracepoints do.
                 programs: &[
                     program("wait_fexit_seen", Attach::Fexit("do_epoll_wait")).twins(),
+                    optional("io_wait_fexit", Attach::Fexit("epoll_sendevents")).twins(),
                     optional("wait_sys_exit_unseen", Attach::Tracepoint("syscalls", "sys_exit_epoll_wait")).twins(),
                     optional("wait_sys_exit_unseen", Attach::Tracepoint("syscalls", "sys_exit_epoll_pwait")).twins(),
                     optional("wait_sys_exit_unseen", Attach::Tracepoint("syscalls", "sys_exit_epoll_pwait2")).twins(),
                 ],
             },
-            fentry(&[program("wait_fexit", Attach::Fexit("do_epoll_wait")).twins()]),
+            fentry(&[
+                program("wait_fexit", Attach::Fexit("do_epoll_wait")).twins(),
+                // io_uring, which waits from 6.15 on.
+                optional("io_wait_fexit", Attach::Fexit("epoll_sendevents")).twins(),
+            ]),
             kprobe(&[
                 // arm64 has no epoll_wait, kernels before 5.11 no epoll_pwait2.
                 optional("wait_sys_exit", Attach::Tracepoint("syscalls", "sys_exit_epoll_wait")).twins(),
                 program("wait_sys_exit", Attach::Tracepoint("syscalls", "sys_exit_epoll_pwait")).twins(),
                 optional("wait_sys_exit", Attach::Tracepoint("syscalls", "sys_exit_epoll_pwait2")).twins(),
+                optional("io_wait_kretprobe", Attach::Kretprobe("epoll_sendevents")),
             ]),
         ],
     },
@@ -303,8 +309,14 @@ pub const CATALOG: &[ProbeSpec] = &[
         hook: Hook::WaitEnter,
         need: Need::Required,
         variants: &[
-            fentry(&[program("wait_fentry", Attach::Fentry("do_epoll_wait")).twins()]),
-            kprobe(&[program("wait_kprobe", Attach::Kprobe("do_epoll_wait"))]),
+            fentry(&[
+                program("wait_fentry", Attach::Fentry("do_epoll_wait")).twins(),
+                optional("io_wait_fentry", Attach::Fentry("epoll_sendevents")).twins(),
+            ]),
+            kprobe(&[
+                program("wait_kprobe", Attach::Kprobe("do_epoll_wait")),
+                optional("io_wait_kprobe", Attach::Kprobe("epoll_sendevents")),
+            ]),
         ],
     },
     ProbeSpec {

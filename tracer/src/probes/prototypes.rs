@@ -39,6 +39,7 @@ pub const KNOWN: &[Known] = &[
     known("do_epoll_ctl", &[INT, INT, INT, EVENTS, ANY], INT),
     known("do_epoll_ctl_file", &[FILE, INT, &["struct epoll_key *"], EVENTS, ANY], INT),
     known("do_epoll_wait", &[INT, EVENTS, INT, &["int", "struct timespec64 *"]], INT),
+    known("epoll_sendevents", &[FILE, EVENTS, INT], INT),
     known("ep_poll_callback", &[WAIT, ANY, ANY, &["void *"]], INT),
     known("ep_autoremove_wake_function", &[WAIT, ANY, ANY, ANY], INT),
     known("ep_ptable_queue_proc", &[ANY, &["wait_queue_head_t *"], &["poll_table *"]], ANY),

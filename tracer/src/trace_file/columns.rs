@@ -115,5 +115,7 @@ columns! {
         audit_moment: U32,
         audit_flags: U32,
         audit_list: U32,
+        ns_tgid: U32,
+        ns_tid: U32,
     }
 }

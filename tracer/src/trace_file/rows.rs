@@ -9,8 +9,8 @@ use super::storage::{Cell, Word, text_cell};
 use super::text::{address_from_text, address_to_text};
 use crate::event::{
     Accept, Audited, AuditedItem, Callback, Ctl, Event, EventpollGone, EventpollSeen, FileEnds, FileGone, FileInfo,
-    Fork, Hooked, ItemSeen, Loss, LossReason, Mark, Raced, Returned, Scan, TaskExit, TaskName, WaitEnter, WaitExit,
-    Wake,
+    Fork, Hooked, ItemSeen, Loss, LossReason, Mark, Raced, Returned, Scan, TaskExit, TaskName, TaskPid, WaitEnter,
+    WaitExit, Wake,
 };
 
 /// A record of the probes as a row.
@@ -138,6 +138,7 @@ row!(Accept {
 });
 row!(Fork { child_tgid: child_tgid, child_tid: child_tid, comm: comm });
 row!(TaskName { comm: comm });
+row!(TaskPid { ns_tgid: ns_tgid, ns_tid: ns_tid });
 row!(TaskExit { comm: comm });
 row!(FileGone { file: file or 0, });
 row!(FileEnds { file: file or 0, });
@@ -400,6 +401,7 @@ kinds! {
     Audited "audited",
     AuditedItem "audited-item",
     FileEnds "file-ends",
+    TaskPid "task-pid",
 }
 
 /// What stands for a row that is no event.

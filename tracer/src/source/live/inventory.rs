@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result};
 use aya::Ebpf;
 use aya::programs::Iter;
 
-use tracer_common::events::{Record as _, TaskName};
+use tracer_common::events::{Record, TaskName, TaskPid};
 use tracer_common::{COMM_LEN, Header};
 
 use super::clock::monotonic_ns;
@@ -33,31 +33,49 @@ pub(super) fn find_eventpolls(ebpf: &mut Ebpf) -> Result<()> {
     Ok(())
 }
 
-/// The names of all threads of these processes: what they do first is then told with a name.
+/// The names of all threads of these processes, and their numbers in their own pid namespaces: what they do first is then told with
+/// a name.
 pub(super) fn task_names(pids: &[u32]) -> Vec<Event> {
     let ts_ns = monotonic_ns();
-    let named = |tgid: u32| {
+    let of_process = |tgid: u32| {
         let threads = fs::read_dir(format!("/proc/{tgid}/task")).into_iter().flatten().flatten();
-        threads.filter_map(move |thread| {
-            let tid = thread.file_name().to_str()?.parse().ok()?;
-            let name = fs::read(thread.path().join("comm")).ok()?;
-            let mut comm = [0; COMM_LEN];
-            // The last byte is a zero in the kernel as well.
-            for (to, from) in comm[..COMM_LEN - 1].iter_mut().zip(name.strip_suffix(b"\n").unwrap_or(&name)) {
-                *to = *from;
-            }
-            let header = Header {
-                kind: TaskName::KIND as u16,
-                len: u16::try_from(size_of::<TaskName>()).ok()?,
-                cpu: 0,
-                ts_ns,
-                tgid,
-                tid,
-            };
-            Some(Event::TaskName(TaskName { header, comm }))
-        })
+        threads.flat_map(move |thread| of_thread(ts_ns, tgid, &thread))
     };
-    pids.iter().copied().flat_map(named).collect()
+    pids.iter().copied().flat_map(of_process).collect()
+}
+
+/// Nothing of a thread that is gone.
+fn of_thread(ts_ns: u64, tgid: u32, thread: &fs::DirEntry) -> Vec<Event> {
+    let Some(tid) = thread.file_name().to_str().and_then(|name| name.parse().ok()) else { return Vec::new() };
+    let Ok(name) = fs::read(thread.path().join("comm")) else { return Vec::new() };
+    let mut comm = [0; COMM_LEN];
+    // The last byte is a zero in the kernel as well.
+    for (to, from) in comm[..COMM_LEN - 1].iter_mut().zip(name.strip_suffix(b"\n").unwrap_or(&name)) {
+        *to = *from;
+    }
+    let named = Event::TaskName(TaskName { header: header::<TaskName>(ts_ns, tgid, tid), comm });
+    let status = fs::read_to_string(thread.path().join("status")).unwrap_or_default();
+    let numbered = numbers_in_namespace(&status).map(|(ns_tgid, ns_tid)| {
+        Event::TaskPid(TaskPid { header: header::<TaskPid>(ts_ns, tgid, tid), ns_tgid, ns_tid })
+    });
+    std::iter::once(named).chain(numbered).collect()
+}
+
+/// The header that a probe would have written for this record.
+fn header<R: Record>(ts_ns: u64, tgid: u32, tid: u32) -> Header {
+    let len = u16::try_from(size_of::<R>()).unwrap_or(u16::MAX);
+    Header { kind: R::KIND as u16, len, cpu: 0, ts_ns, tgid, tid }
+}
+
+/// `NStgid` and `NSpid` of `/proc/PID/task/TID/status` list a task's numbers from the reader's pid namespace down to the task's own;
+/// `None` where these are one.
+fn numbers_in_namespace(status: &str) -> Option<(u32, u32)> {
+    let innermost = |key: &str| {
+        let numbers = status.lines().find_map(|line| line.strip_prefix(key))?;
+        let numbers: Vec<&str> = numbers.split_ascii_whitespace().skip(1).collect();
+        numbers.last()?.parse().ok()
+    };
+    Some((innermost("NStgid:")?, innermost("NSpid:")?))
 }
 
 /// Whether items can be told.
@@ -98,7 +116,7 @@ fn eventpolls(pid: u32) -> Vec<PathBuf> {
 
 #[cfg(test)]
 mod tests {
-    use super::{eventpolls, task_names};
+    use super::{eventpolls, numbers_in_namespace, task_names};
     use crate::event::Event;
     use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
 
@@ -113,6 +131,15 @@ mod tests {
         });
         assert!(leader.unwrap().comm.starts_with(comm.strip_suffix(b"\n").unwrap()));
         assert!(names.iter().all(|event| event.header().unwrap().tgid == own));
+    }
+
+    #[test]
+    fn only_a_task_in_a_namespace_of_its_own_has_other_numbers() {
+        let own = "Name:\tx\nNStgid:\t812\t7\t1\nNSpid:\t815\t9\t3\nNSpgid:\t812\t7\t1\n";
+        assert_eq!(numbers_in_namespace(own), Some((1, 3)));
+        assert_eq!(numbers_in_namespace("NStgid:\t812\nNSpid:\t815\n"), None);
+        assert_eq!(numbers_in_namespace("NStgid:\t812\tx\nNSpid:\t815\ty\n"), None);
+        assert_eq!(numbers_in_namespace(""), None);
     }
 
     #[test]

@@ -15,8 +15,8 @@ use super::super::names::Name;
 use super::super::rows::RowKind;
 use crate::event::{
     Accept, Audited, AuditedItem, Callback, Ctl, Event, EventpollGone, EventpollSeen, FileEnds, FileGone, FileInfo,
-    Fork, Hooked, ItemSeen, Loss, LossReason, Mark, MarkKind, Raced, Returned, Scan, TaskExit, TaskName, WaitEnter,
-    WaitExit, Wake,
+    Fork, Hooked, ItemSeen, Loss, LossReason, Mark, MarkKind, Raced, Returned, Scan, TaskExit, TaskName, TaskPid,
+    WaitEnter, WaitExit, Wake,
 };
 
 /// One event from so many numbers.
@@ -173,6 +173,9 @@ fn build(kind: RowKind, words: [u64; WORDS]) -> Event {
             Event::Fork(Fork { header: w.header::<Fork>(), child_tgid: w.u32(), child_tid: w.u32(), comm: w.bytes() })
         }
         RowKind::TaskName => Event::TaskName(TaskName { header: w.header::<TaskName>(), comm: w.bytes() }),
+        RowKind::TaskPid => {
+            Event::TaskPid(TaskPid { header: w.header::<TaskPid>(), ns_tgid: w.u32(), ns_tid: w.u32() })
+        }
         RowKind::TaskExit => Event::TaskExit(TaskExit { header: w.header::<TaskExit>(), comm: w.bytes() }),
         RowKind::FileGone => Event::FileGone(FileGone { header: w.header::<FileGone>(), file: w.u64() }),
         RowKind::EventpollGone => {

@@ -220,7 +220,8 @@ impl<W: Write> Perfetto<W> {
             | Event::FileEnds(_)
             | Event::Raced(_)
             | Event::Audited(_)
-            | Event::AuditedItem(_) => Ok(()),
+            | Event::AuditedItem(_)
+            | Event::TaskPid(_) => Ok(()),
         }
     }
 
