@@ -17,18 +17,23 @@ type I32 = Number<Int32Type>;
 type I64 = Number<Int64Type>;
 
 macro_rules! columns {
-    (required { $($must:ident: $must_type:ty,)+ } nullable { $($may:ident: $may_type:ty,)+ }) => {
+    (
+        required { $($must:ident: $must_type:ty,)+ }
+        nullable { $($may:ident: $may_type:ty,)+ }
+        added { $($late:ident: $late_type:ty,)+ }
+    ) => {
         /// A batch that is being filled.
         #[derive(Default)]
         pub(super) struct Columns {
             $(pub(super) $must: <$must_type as Storage>::Filling,)+
             $(pub(super) $may: <$may_type as Storage>::Filling,)+
+            $(pub(super) $late: <$late_type as Storage>::Filling,)+
         }
 
         impl Columns {
             /// The first `rows` rows as arrays in the order of [`fields`]; no row is left.
             pub(super) fn take(&mut self, rows: usize) -> Result<Vec<ArrayRef>, ArrowError> {
-                Ok(vec![$(self.$must.take(rows)?,)+ $(self.$may.take(rows)?,)+])
+                Ok(vec![$(self.$must.take(rows)?,)+ $(self.$may.take(rows)?,)+ $(self.$late.take(rows)?,)+])
             }
         }
 
@@ -36,6 +41,7 @@ macro_rules! columns {
         pub(super) struct Table {
             $(pub(super) $must: <$must_type as Storage>::Filled,)+
             $(pub(super) $may: <$may_type as Storage>::Filled,)+
+            $(pub(super) $late: <$late_type as Storage>::Filled,)+
         }
 
         impl Table {
@@ -45,6 +51,7 @@ macro_rules! columns {
                 Some(Self {
                     $($must: Filled::of(arrays.next()?)?,)+
                     $($may: Filled::of(arrays.next()?)?,)+
+                    $($late: Filled::of(arrays.next()?)?,)+
                 })
             }
         }
@@ -54,8 +61,12 @@ macro_rules! columns {
             vec![
                 $(Field::new(stringify!($must), <$must_type as Storage>::data_type(), false),)+
                 $(Field::new(stringify!($may), <$may_type as Storage>::data_type(), true),)+
+                $(Field::new(stringify!($late), <$late_type as Storage>::data_type(), true),)+
             ]
         }
+
+        /// Columns that files of format 1.0 do not have: there they are null.
+        pub(super) const ADDED: &[&str] = &[$(stringify!($late),)+];
     };
 }
 
@@ -115,6 +126,8 @@ columns! {
         audit_moment: U32,
         audit_flags: U32,
         audit_list: U32,
+    }
+    added {
         ns_tgid: U32,
         ns_tid: U32,
     }

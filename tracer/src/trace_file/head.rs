@@ -4,11 +4,12 @@ use std::collections::HashMap;
 use std::fmt;
 use std::path::Path;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use arrow_ipc::convert::try_fb_to_schema;
-use arrow_schema::{Schema, SchemaRef};
+use arrow_schema::{FieldRef, Schema, SchemaRef};
 
-use super::columns::fields;
+use super::columns::{ADDED, fields};
 use super::{FORMAT, FORMAT_KEY, INFO_KEY, ReadError};
 use crate::event::TraceInfo;
 
@@ -56,8 +57,10 @@ pub(super) struct Head {
     pub(super) info: TraceInfo,
     /// The file's schema.
     pub(super) schema: SchemaRef,
-    /// Where our columns stand in it, in our order.
+    /// Where our columns stand in it, in our order, without those that it lacks.
     pub(super) projection: Vec<usize>,
+    /// Which of our columns it lacks: places in our order, ascending. They were added after it was written.
+    pub(super) absent: Vec<usize>,
     /// Our columns alone, in our order.
     pub(super) projected: Schema,
     /// The dictionaries that our columns refer to.
@@ -85,10 +88,11 @@ impl Head {
             return Err(foreign(format!("there never was a trace format {format}")));
         }
         let info = parse_info(path, &schema)?;
-        let projection = find_columns(path, &schema)?;
+        let (projection, absent) = find_columns(path, &schema)?;
         let projected = schema.project(&projection).map_err(|error| foreign(error.to_string()))?;
+        let projected = with_absent(&projected, &absent);
         let dictionaries = dictionaries(&message, &projection);
-        Ok(Self { format, info, schema: SchemaRef::new(schema), projection, projected, dictionaries })
+        Ok(Self { format, info, schema: SchemaRef::new(schema), projection, absent, projected, dictionaries })
     }
 }
 
@@ -98,17 +102,31 @@ fn parse_info(path: &Path, schema: &Schema) -> Result<TraceInfo, ReadError> {
     serde_json::from_str(json).map_err(|error| wrong(error.to_string()))
 }
 
-/// Where our columns stand in the file's schema.
-fn find_columns(path: &Path, schema: &Schema) -> Result<Vec<usize>, ReadError> {
-    let find = |field: &arrow_schema::Field| {
+/// Where our columns stand in the file's schema, and which of them it lacks.
+fn find_columns(path: &Path, schema: &Schema) -> Result<(Vec<usize>, Vec<usize>), ReadError> {
+    let (mut projection, mut absent) = (Vec::new(), Vec::new());
+    for (ours, field) in fields().iter().enumerate() {
         let wrong = |problem| ReadError::Column { path: path.to_owned(), column: field.name().clone(), problem };
-        let (place, found) = schema.column_with_name(field.name()).ok_or_else(|| wrong("is missing".to_owned()))?;
-        if found.data_type() != field.data_type() {
-            return Err(wrong(format!("has the type {} instead of {}", found.data_type(), field.data_type())));
+        match schema.column_with_name(field.name()) {
+            Some((place, found)) if found.data_type() == field.data_type() => projection.push(place),
+            Some((_, found)) => {
+                return Err(wrong(format!("has the type {} instead of {}", found.data_type(), field.data_type())));
+            }
+            None if ADDED.contains(&field.name().as_str()) => absent.push(ours),
+            None => return Err(wrong("is missing".to_owned())),
         }
-        Ok(place)
-    };
-    fields().iter().map(find).collect()
+    }
+    Ok((projection, absent))
+}
+
+/// The columns that the file lacks, at their places among those that it has.
+fn with_absent(found: &Schema, absent: &[usize]) -> Schema {
+    let mut columns: Vec<FieldRef> = found.fields().iter().map(Arc::clone).collect();
+    let ours = fields();
+    for (place, field) in absent.iter().filter_map(|place| Some((*place, ours.get(*place)?))) {
+        columns.insert(place.min(columns.len()), Arc::new(field.clone()));
+    }
+    Schema::new_with_metadata(columns, found.metadata().clone())
 }
 
 fn dictionaries(message: &arrow_ipc::Schema, projection: &[usize]) -> Vec<i64> {

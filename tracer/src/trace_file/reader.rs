@@ -6,7 +6,7 @@ use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arrow_array::{ArrayRef, RecordBatch as Rows};
+use arrow_array::{ArrayRef, RecordBatch as Rows, new_null_array};
 use arrow_buffer::Buffer;
 use arrow_ipc::reader::{RecordBatchDecoder, read_dictionary};
 use arrow_ipc::{DictionaryBatch, MessageHeader, MetadataVersion, RecordBatch, root_as_message};
@@ -254,7 +254,17 @@ impl<R: Read> Reader<R> {
             .and_then(|decoder| decoder.with_projection(Some(&self.head.projection)).read_record_batch())
             .map_err(|error| error.to_string())?;
         self.rows_read += u64::try_from(rows).unwrap_or_default();
-        Ok(batch)
+        if self.head.absent.is_empty() { Ok(batch) } else { self.with_absent(&batch) }
+    }
+
+    /// The columns that the file lacks are null.
+    fn with_absent(&self, batch: &Rows) -> Result<Rows, String> {
+        let mut columns = batch.columns().to_vec();
+        let fields = self.head.projected.fields();
+        for (place, field) in self.head.absent.iter().filter_map(|place| Some((*place, fields.get(*place)?))) {
+            columns.insert(place.min(columns.len()), new_null_array(field.data_type(), batch.num_rows()));
+        }
+        Rows::try_new(self.schema(), columns).map_err(|error| error.to_string())
     }
 }
 

@@ -45,26 +45,26 @@ pub(super) fn task_names(pids: &[u32]) -> Vec<Event> {
 }
 
 /// Nothing of a thread that is gone.
-fn of_thread(ts_ns: u64, tgid: u32, thread: &fs::DirEntry) -> Vec<Event> {
-    let Some(tid) = thread.file_name().to_str().and_then(|name| name.parse().ok()) else { return Vec::new() };
+fn of_thread(ts_ns: u64, process: u32, thread: &fs::DirEntry) -> Vec<Event> {
+    let Some(task) = thread.file_name().to_str().and_then(|name| name.parse().ok()) else { return Vec::new() };
     let Ok(name) = fs::read(thread.path().join("comm")) else { return Vec::new() };
     let mut comm = [0; COMM_LEN];
     // The last byte is a zero in the kernel as well.
     for (to, from) in comm[..COMM_LEN - 1].iter_mut().zip(name.strip_suffix(b"\n").unwrap_or(&name)) {
         *to = *from;
     }
-    let named = Event::TaskName(TaskName { header: header::<TaskName>(ts_ns, tgid, tid), comm });
+    let named = Event::TaskName(TaskName { header: header::<TaskName>(ts_ns, process, task), comm });
     let status = fs::read_to_string(thread.path().join("status")).unwrap_or_default();
     let numbered = numbers_in_namespace(&status).map(|(ns_tgid, ns_tid)| {
-        Event::TaskPid(TaskPid { header: header::<TaskPid>(ts_ns, tgid, tid), ns_tgid, ns_tid })
+        Event::TaskPid(TaskPid { header: header::<TaskPid>(ts_ns, process, task), ns_tgid, ns_tid })
     });
     std::iter::once(named).chain(numbered).collect()
 }
 
 /// The header that a probe would have written for this record.
-fn header<R: Record>(ts_ns: u64, tgid: u32, tid: u32) -> Header {
+fn header<R: Record>(ts_ns: u64, process: u32, task: u32) -> Header {
     let len = u16::try_from(size_of::<R>()).unwrap_or(u16::MAX);
-    Header { kind: R::KIND as u16, len, cpu: 0, ts_ns, tgid, tid }
+    Header { kind: R::KIND as u16, len, cpu: 0, ts_ns, tgid: process, tid: task }
 }
 
 /// `NStgid` and `NSpid` of `/proc/PID/task/TID/status` list a task's numbers from the reader's pid namespace down to the task's own;

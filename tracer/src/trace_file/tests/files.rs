@@ -8,6 +8,7 @@ use tempfile::tempdir;
 use super::super::{ReadError, Reader, Target, WriteError, Writer};
 use super::arbitrary::one_of_each;
 use super::{STOPPED, info};
+use crate::event::Event;
 use crate::source::EventSource;
 use crate::source::file::FileSource;
 
@@ -28,6 +29,26 @@ fn a_file_source_gives_the_events_of_the_file() {
     while source.next_events(&mut read).unwrap() {}
     assert_eq!(read, events);
     assert_eq!(source.torn(), None);
+}
+
+/// Recorded by the first eptrace that wrote trace files.
+const FORMAT_1_0: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/herd-lt.eptrace");
+
+#[test]
+fn a_recording_of_format_1_0_is_read_whatever_was_added_since() {
+    let mut reader = Reader::open(FORMAT_1_0).unwrap();
+    assert_eq!(reader.format().to_string(), "1.0");
+    let mut events = Vec::new();
+    while reader.next_batch(&mut events).unwrap() {}
+    assert!(reader.torn().is_none());
+    assert!(!events.iter().any(|event| matches!(event, Event::Loss(_))), "rows were left out");
+    let waits = events.iter().filter(|event| matches!(event, Event::WaitExit(exit) if exit.ret > 0)).count();
+    assert!(waits > 0, "{} events and no wait", events.len());
+
+    let mut reader = Reader::open(FORMAT_1_0).unwrap();
+    let rows = reader.next_rows().unwrap().unwrap();
+    assert_eq!(rows.column_by_name("ns_tid").map(|column| column.null_count()), Some(rows.num_rows()));
+    assert_eq!(rows.schema(), reader.schema());
 }
 
 #[test]
