@@ -172,6 +172,42 @@ fn a_report_is_read_without_privilege() {
 }
 
 #[test]
+fn a_page_is_written_whole_where_it_was_asked_for() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (path, page) = (folder.path().join("trace"), folder.path().join("page.html"));
+    trace(&path);
+    let (path, to) = (path.to_str().expect("a plain path"), page.to_str().expect("a plain path"));
+    let output = run(&["report", "--format", "html", "-o", to, path]);
+    assert!(output.status.success() && output.stdout.is_empty(), "{}", said(&output));
+    let written = fs::read_to_string(&page).expect("the page");
+    assert!(written.starts_with("<!DOCTYPE html>") && written.ends_with("</html>\n"));
+    let output = run(&["compare", "--format", "html", path, path]);
+    assert!(output.status.success() && output.stdout.starts_with(b"<!DOCTYPE html>"), "{}", said(&output));
+    let names = fs::read_dir(folder.path()).expect("the folder").count();
+    assert_eq!(names, 2, "nothing else is left in the folder");
+}
+
+#[test]
+fn a_report_that_cannot_be_written_is_refused_before_the_trace_is_read_and_leaves_what_was_there() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let page = folder.path().join("page.html");
+    fs::write(&page, "before").expect("a file");
+    let to = page.to_str().expect("a plain path");
+    refused(
+        &run(&["report", "--format", "html", "-o", "/no/such/folder/x.html", "/no/such/file"]),
+        2,
+        "/no/such/folder/x.html",
+    );
+    refused(
+        &run(&["record", "-o", "/dev/null", "--report", "/no/such/folder/x.html", "--", "true"]),
+        2,
+        "/no/such/folder/x.html",
+    );
+    refused(&run(&["report", "--format", "html", "-o", to, "/no/such/file"]), 2, "/no/such/file");
+    assert_eq!(fs::read_to_string(&page).expect("the file"), "before");
+}
+
+#[test]
 fn whoever_stops_reading_the_output_causes_no_error() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("trace");

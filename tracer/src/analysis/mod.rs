@@ -1,14 +1,18 @@
 //! Questions asked of the model, one file each.
 //!
 //! In: a finished [`Model`](crate::model::Model) and the trace's [`TraceInfo`](crate::event::TraceInfo). Out: a [`Report`], a plain
-//! tree of numbers and sentences for `output`, and the [`Comparison`] of two of them.
+//! tree of numbers and sentences for `output`, and the [`Comparison`] of two of them. What needs to see the fold as it goes on
+//! ([`history`], [`player`]) is fed event by event.
 
 mod build;
 mod compare;
 mod herd;
+pub mod history;
+pub mod player;
 mod report;
 mod source;
 mod spread;
+mod steps;
 #[cfg(test)]
 mod tests;
 mod verdict;

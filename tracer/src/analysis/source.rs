@@ -106,7 +106,8 @@ fn listen_key(file: &File) -> Option<Listen> {
     internet.then_some((info.family, info.sock_type, info.local, info.local_port))
 }
 
-fn name(file: &File, info: &TraceInfo) -> String {
+/// What a file is called.
+pub(crate) fn name(file: &File, info: &TraceInfo) -> String {
     let kind = kind(file, info);
     if let Some(known) = file.info.filter(|known| matches!(known.family, AF_INET | AF_INET6)) {
         let local = address(known.family, known.local, known.local_port);

@@ -1,10 +1,12 @@
 //! How reports are printed: the options, and what the terminal allows.
 
 use std::io::{IsTerminal, Write};
+use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 
+use super::whole_file::WholeFile;
 use crate::output::{Json, Markdown, Output, Text};
 
 /// Columns of a report that does not go to a terminal.
@@ -20,6 +22,8 @@ enum Format {
     Json,
     /// For a colleague or an issue
     Markdown,
+    /// One page to look at, with charts and a player: give -o FILE
+    Html,
 }
 
 /// The format of a report.
@@ -31,19 +35,49 @@ pub(super) struct FormatArgs {
     /// The same as --format json
     #[arg(long)]
     json: bool,
+    /// Write the report to this file rather than to standard output; an existing one is replaced
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
 }
 
 impl FormatArgs {
+    /// A page is made of more than the report: whoever asks for one reads the trace for it.
+    pub(super) const fn is_html(&self) -> bool {
+        matches!(self.format, Format::Html)
+    }
+
+    /// Where the report will go: refuses what cannot be written before any work is done.
+    pub(super) fn open(&self) -> Result<Destination> {
+        if self.is_html() && self.output.is_none() && std::io::stdout().is_terminal() {
+            bail!("a page does not belong on a terminal: give -o FILE, or pipe it");
+        }
+        Ok(Destination(self.output.as_deref().map(WholeFile::create).transpose()?))
+    }
+
     /// The format asked for, fitted to where standard output goes.
     pub(super) fn output(&self) -> Box<dyn Output> {
         match if self.json { Format::Json } else { self.format } {
             Format::Json => Box::new(Json),
             Format::Markdown => Box::new(Markdown),
-            Format::Text => {
+            Format::Text | Format::Html => {
                 let stdout = std::io::stdout();
                 let width = terminal_size::terminal_size_of(&stdout).map(|(width, _)| width.0);
-                Box::new(Text { width: width.unwrap_or(WIDTH_ELSEWHERE), colour: colour(stdout.is_terminal()) })
+                let terminal = stdout.is_terminal() && self.output.is_none();
+                Box::new(Text { width: width.unwrap_or(WIDTH_ELSEWHERE), colour: colour(terminal) })
             }
+        }
+    }
+}
+
+/// Standard output, or a file.
+pub(super) struct Destination(Option<WholeFile>);
+
+impl Destination {
+    /// Writes a report there.
+    pub(super) fn write(self, text: &str) -> Result<()> {
+        match self.0 {
+            Some(file) => file.write(text),
+            None => print(text),
         }
     }
 }

@@ -8,6 +8,7 @@ mod format;
 mod held;
 mod herd;
 mod privilege;
+mod reading;
 mod record;
 mod report;
 mod say;
@@ -34,6 +35,7 @@ Examples:
   eptrace herd -p 1234 --duration 10             is there a thundering herd
   eptrace trace -- ./server                      every event as it happens
   eptrace record -o run.eptrace -p 1234          into a file, for later
+  eptrace report --format html -o run.html run.eptrace   a page to look at
   eptrace compare before.eptrace after.eptrace   did the fix work
   eptrace export run.eptrace --format perfetto -o run.pftrace   a timeline
 

@@ -1,16 +1,19 @@
 //! `eptrace record`: events into a trace file.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::Args;
 
+use super::bounds::BoundsArgs;
 use super::follow::{Sink, follow};
 use super::held::Output;
+use super::reading;
 use super::say::say;
 use super::target::TargetArgs;
+use super::whole_file::WholeFile;
 use crate::event::{Event, TraceInfo};
-use crate::trace_file::{Target, Writer};
+use crate::trace_file::{Target, Totals, Writer};
 
 /// Arguments of `eptrace record`.
 #[derive(Debug, Args)]
@@ -18,6 +21,7 @@ use crate::trace_file::{Target, Writer};
 Examples:
   eptrace record -o before.eptrace -p 1234 --duration 10
   eptrace record -o run.eptrace -- ./server --port 8080
+  eptrace record -o run.eptrace --report run.html -p 1234 --duration 10
   eptrace report before.eptrace
 
 The command's own output goes where eptrace's goes. Ctrl-C ends the recording; the file is complete.")]
@@ -25,6 +29,11 @@ pub(super) struct RecordArgs {
     /// The trace file to write; an existing one is replaced once the probes are on
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
+    /// Write the report as a page (HTML) to this file, too, when the recording has ended
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
+    #[command(flatten)]
+    bounds: BoundsArgs,
     #[command(flatten)]
     target: TargetArgs,
 }
@@ -65,17 +74,30 @@ impl Sink for Recording {
 }
 
 pub(super) fn run(args: &RecordArgs, verbose: u8) -> Result<()> {
-    let target = Target::open(&args.output)?;
+    let page = args.report.as_deref().map(WholeFile::create).transpose()?;
+    let totals = record(&args.output, &args.target, Output::Inherit, verbose)?;
+    say(&format!("{} rows, {} bytes in {}", totals.rows, totals.bytes, args.output.display()));
+    if let Some(page) = page {
+        page.write(&reading::page(&args.output, &args.bounds)?.0)?;
+    }
+    Ok(())
+}
+
+/// Records until the end; says what was lost.
+pub(super) fn record(path: &Path, target_args: &TargetArgs, output: Output, verbose: u8) -> Result<Totals> {
+    let target = Target::open(path)?;
     let mut recording = Recording { target: Some(target), writer: None, flushed: std::time::Instant::now(), lost: 0 };
-    let followed = follow(&args.target, Output::Inherit, verbose, &mut recording);
-    let Some(writer) = recording.writer else { return followed };
+    let followed = follow(target_args, output, verbose, &mut recording);
+    let Some(writer) = recording.writer else {
+        followed?;
+        bail!("the recording has not begun");
+    };
     let finished = writer.finish();
     // What ended the trace says more than what then became of the file.
     followed?;
     let totals = finished?;
-    say(&format!("{} rows, {} bytes in {}", totals.rows, totals.bytes, args.output.display()));
     if recording.lost > 0 {
         say(&format!("{} events were LOST; the report says where. A larger --buffer may help.", recording.lost));
     }
-    Ok(())
+    Ok(totals)
 }

@@ -1,17 +1,15 @@
 //! `eptrace report` and `eptrace compare`: trace files, read without privilege.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
 
 use super::bounds::BoundsArgs;
-use super::format::{FormatArgs, print};
-use super::say::say;
-use crate::analysis::{Report, compare};
-use crate::output::sanitize;
-use crate::source::EventSource;
-use crate::source::file::FileSource;
+use super::format::FormatArgs;
+use super::reading;
+use crate::analysis::compare;
+use crate::output::html;
 
 /// Arguments of `eptrace report`.
 #[derive(Debug, Args)]
@@ -19,6 +17,7 @@ use crate::source::file::FileSource;
 Examples:
   eptrace report run.eptrace
   eptrace report --format markdown run.eptrace > report.md
+  eptrace report --format html -o report.html run.eptrace
   eptrace report --json run.eptrace | jq '.herd[] | {source, verdict, sentence}'
 
 A recording that was cut short is read up to the tear, and said to be.")]
@@ -36,7 +35,8 @@ pub(super) struct ReportArgs {
 #[command(after_help = "\
 Examples:
   eptrace compare before.eptrace after.eptrace
-  eptrace compare --format markdown lt.eptrace exclusive.eptrace")]
+  eptrace compare --format markdown lt.eptrace exclusive.eptrace
+  eptrace compare --format html -o compare.html before.eptrace after.eptrace")]
 pub(super) struct CompareArgs {
     #[command(flatten)]
     format: FormatArgs,
@@ -49,37 +49,23 @@ pub(super) struct CompareArgs {
 }
 
 pub(super) fn run(args: &ReportArgs) -> Result<()> {
-    let report = read(&args.file, &args.bounds)?;
-    print(&args.format.output().report(&report))
+    let destination = args.format.open()?;
+    if args.format.is_html() {
+        return destination.write(&reading::page(&args.file, &args.bounds)?.0);
+    }
+    let report = reading::report(&args.file, &args.bounds)?;
+    destination.write(&args.format.output().report(&report))
 }
 
 pub(super) fn run_compare(args: &CompareArgs) -> Result<()> {
-    let before = read(&args.before, &args.bounds)?;
-    let after = read(&args.after, &args.bounds)?;
-    print(&args.format.output().comparison(&compare(&before, &after)))
-}
-
-/// The report of a trace file; a torn tail is said on standard error.
-fn read(path: &Path, bounds: &BoundsArgs) -> Result<Report> {
-    let mut source = FileSource::open(path)?;
-    let mut model = bounds.model();
-    let mut events = Vec::new();
-    loop {
-        let more = source.next_events(&mut events)?;
-        for event in events.drain(..) {
-            model.apply(&event);
-        }
-        if !more {
-            break;
-        }
+    let destination = args.format.open()?;
+    if args.format.is_html() {
+        let before = reading::pictures(&args.before, &args.bounds)?;
+        let after = reading::pictures(&args.after, &args.bounds)?;
+        let comparison = compare(&before.report, &after.report);
+        return destination.write(&html::comparison(&comparison, before.pictured(), after.pictured()));
     }
-    model.finish();
-    let mut report = Report::new(&model, source.info());
-    if let Some(torn) = source.torn() {
-        let torn = sanitize::text(&torn.to_string());
-        say(&format!("warning: {torn}"));
-        report.complete = false;
-        report.limits.insert(0, torn);
-    }
-    Ok(report)
+    let before = reading::report(&args.before, &args.bounds)?;
+    let after = reading::report(&args.after, &args.bounds)?;
+    destination.write(&args.format.output().comparison(&compare(&before, &after)))
 }

@@ -1,6 +1,7 @@
 //! A file that has its name only when it is whole: until then it stands beside under another.
 
 use std::fs::{File, remove_file, rename};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -35,6 +36,12 @@ impl WholeFile {
     /// Where its bytes are written.
     pub(super) fn writer(&self) -> Result<File> {
         self.file.try_clone().with_context(|| format!("cannot write {}", self.path.display()))
+    }
+
+    /// Writes all of it, and gives the file its name.
+    pub(super) fn write(self, text: &str) -> Result<()> {
+        self.writer()?.write_all(text.as_bytes()).with_context(|| format!("cannot write {}", self.path.display()))?;
+        self.finish()
     }
 
     /// Gives the file its name.

@@ -110,6 +110,7 @@ impl Model {
         }
         let mut difference = Difference::of(walk.header.ts_ns, ep, "the ready list");
         let ts_ns = walk.header.ts_ns;
+        let now = self.span.last;
         let mut seen = BTreeSet::new();
         for epi in ready {
             let Some(id) = self.item_in(ep, *epi) else {
@@ -128,7 +129,7 @@ impl Model {
                     }
                 } else {
                     missing = Some(item.fd).filter(|_| !doubted);
-                    item.stay = Some(Stay::new(Came::Unknown, rank));
+                    item.stay = Some(Stay::new(Came::Unknown, rank, now));
                 }
             });
             difference.missing.extend(missing.map(|fd| (*epi, Some(fd))));
@@ -164,7 +165,7 @@ impl Model {
                     difference.surplus.push((epi, Some(fd)));
                 }
                 if !stay.tentative {
-                    self.ready.end(stay, Went::Unknown);
+                    self.end_stay((ep, id), stay, Went::Unknown);
                 }
             }
         }

@@ -3,8 +3,10 @@
 use tracer_common::events::Callback;
 
 use super::ids::{FileId, TaskId, WakeupId};
+use super::journal::SettledWake;
 use super::limits::bump;
 use super::outcome::Outcome;
+use super::task::Held;
 use super::wakeup::Wakeup;
 use super::walk::Place;
 use super::{Model, Share};
@@ -36,7 +38,7 @@ impl Model {
                 if let Some(before) = before {
                     self.change_wakeup(before, |wakeup| wakeup.open = false);
                 }
-                self.wakeups.begin(file, &mut self.files, &self.limits, &mut self.exceeded)
+                self.wakeups.begin((file, callback.header.ts_ns, ep), &mut self.files, &self.limits, &mut self.exceeded)
             }
             Place::Nested(None) => {
                 bump(&mut self.nested);
@@ -65,6 +67,10 @@ impl Model {
         if swallowed {
             self.count_both(task, |counts| bump(&mut counts.swallowed));
             self.share(held.file, task, |share| bump(&mut share.swallowed));
+        }
+        if let Some(notes) = &mut self.notes {
+            let Held { callback, file, returned, useful, .. } = held;
+            notes.wakes.push(SettledWake { task, callback, file, returned, useful, swallowed });
         }
         if let Some(wakeup) = held.wakeup {
             self.change_wakeup(wakeup, |wakeup| {

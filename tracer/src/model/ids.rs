@@ -5,6 +5,14 @@ macro_rules! id {
         $(#[$doc])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub struct $name(pub(crate) u64);
+
+        impl $name {
+            /// Its number.
+            #[must_use]
+            pub const fn number(self) -> u64 {
+                self.0
+            }
+        }
     };
 }
 

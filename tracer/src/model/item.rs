@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::ids::{EpId, FileId, ItemId, Sequence, TaskId};
+use super::journal::Move;
 use super::limits::{Exceeded, Limits, bump};
 use super::outcome::{ALWAYS_POLLED, EPOLLET, EPOLLONESHOT};
 use super::ready::{Armed, Stay};
@@ -82,6 +83,8 @@ pub struct Items {
     waiting: BTreeSet<(EpId, ItemId)>,
     /// How many items of an eventpoll stay on its ready list; none is no entry.
     ready: AHashMap<EpId, u64>,
+    /// What came to lists and went from them with the last event, when that is asked for.
+    pub(crate) moves: Option<Vec<Move>>,
     sequence: Sequence,
 }
 
@@ -151,8 +154,14 @@ impl Items {
         self.by_ep.remove(&(item.ep, id));
         self.by_file.remove(&(item.file, id));
         self.waiting.remove(&(item.ep, id));
-        if item.stay.is_some() {
+        let before = places(&item);
+        if before.0 {
             self.leaves(item.ep);
+        }
+        if before != (false, false)
+            && let Some(moves) = &mut self.moves
+        {
+            moves.push(movement(&item, before, (false, false)));
         }
         Some(item)
     }
@@ -182,10 +191,14 @@ impl Items {
     /// Changes an item and keeps the list of those on a ready or overflow list.
     pub(crate) fn change<R>(&mut self, id: ItemId, change: impl FnOnce(&mut Item) -> R) -> Option<R> {
         let item = self.all.get_mut(&id)?;
-        let lists = |item: &Item| (item.stay.is_some(), item.overflow.is_some());
-        let before = lists(item);
+        let before = places(item);
         let result = change(item);
-        let (ep, after) = (item.ep, lists(item));
+        let (ep, after) = (item.ep, places(item));
+        if before != after
+            && let Some(moves) = &mut self.moves
+        {
+            moves.push(movement(item, before, after));
+        }
         match (before.0 || before.1, after.0 || after.1) {
             (false, true) => _ = self.waiting.insert((ep, id)),
             (true, false) => _ = self.waiting.remove(&(ep, id)),
@@ -217,14 +230,25 @@ impl Items {
 
     /// Items of an eventpoll that are on its ready list or overflow list, at most `cap`.
     pub(crate) fn waiting(&self, ep: EpId, cap: usize) -> Vec<ItemId> {
+        self.waiting_of(ep).take(cap).collect()
+    }
+
+    /// All of these.
+    pub(crate) fn waiting_of(&self, ep: EpId) -> impl Iterator<Item = ItemId> + '_ {
         let (least, greatest) = ItemId::ALL;
-        self.waiting.range((ep, least)..=(ep, greatest)).take(cap).map(|&(_, id)| id).collect()
+        self.waiting.range((ep, least)..=(ep, greatest)).map(|&(_, id)| id)
     }
 
     /// Every item of an eventpoll.
     pub(crate) fn of_ep(&self, ep: EpId) -> Vec<ItemId> {
         let (least, greatest) = ItemId::ALL;
         self.by_ep.range((ep, least)..=(ep, greatest)).map(|&(_, id)| id).collect()
+    }
+
+    /// Items of an eventpoll, the first to be registered first, at most `cap`.
+    pub(crate) fn first_of_ep(&self, ep: EpId, cap: usize) -> impl Iterator<Item = ItemId> + '_ {
+        let (least, greatest) = ItemId::ALL;
+        self.by_ep.range((ep, least)..=(ep, greatest)).take(cap).map(|&(_, id)| id)
     }
 
     /// Every item that watches a file.
@@ -255,6 +279,15 @@ impl Items {
     pub fn count(&self) -> usize {
         self.all.len()
     }
+}
+
+/// Whether an item is on the ready list, and whether on the overflow list.
+const fn places(item: &Item) -> (bool, bool) {
+    (item.stay.is_some(), item.overflow.is_some())
+}
+
+const fn movement(item: &Item, before: (bool, bool), after: (bool, bool)) -> Move {
+    Move { ep: item.ep, item: item.id, ready: (before.0, after.0), overflow: (before.1, after.1) }
 }
 
 /// Whether an item with this mask goes back to the ready list after each delivery.

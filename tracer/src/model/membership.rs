@@ -21,6 +21,7 @@ impl Model {
         let scanning = callback.flags & callback_flags::SCANNING != 0;
         let linked = callback.flags & callback_flags::LINKED != 0;
         let ep = self.items.get(id).map(|item| item.ep);
+        let now = self.span.last;
         let overflowed = matches!(outcome, Outcome::Overflow | Outcome::AlreadyOverflow);
         if let Some(ep) = ep.and_then(|ep| self.eventpolls.get_mut(ep)) {
             let over = ep.overflow && !scanning;
@@ -43,29 +44,30 @@ impl Model {
             item.observed = None;
             let gone = if linked {
                 let came = Armed::came(item.armed.take());
-                item.stay.get_or_insert(Stay::new(came, rank)).tentative = false;
+                item.stay.get_or_insert(Stay::new(came, rank, now)).tentative = false;
                 None
             } else {
                 item.stay.take().filter(|stay| !stay.tentative)
             };
             if outcome == Outcome::Linked {
                 item.armed = None;
-                item.stay = Some(Stay::new(Came::Callback, rank));
+                item.stay = Some(Stay::new(Came::Callback, rank, now));
             }
             gone
         });
-        if let Some(stay) = ended.flatten() {
+        if let (Some(stay), Some(ep)) = (ended.flatten(), ep) {
             // It is no longer where the model had it, and nobody said why.
-            self.ready.end(stay, Went::Unknown);
+            self.end_stay((ep, id), stay, Went::Unknown);
         }
     }
 
     /// No scan runs: what came during the last one is on the ready list, also what came after its end was told.
     pub(super) fn merge_overflow(&mut self, ep: EpId) {
+        let now = self.span.last;
         for id in self.items.waiting(ep, self.limits.batch) {
             self.items.change(id, |item| {
                 if let Some(rank) = item.overflow.take() {
-                    item.stay.get_or_insert(Stay::new(Came::Overflow, rank)).tentative = false;
+                    item.stay.get_or_insert(Stay::new(Came::Overflow, rank, now)).tentative = false;
                 }
             });
         }
@@ -73,8 +75,9 @@ impl Model {
 
     /// The end of an ADD or a MOD shows whether the item is ready: no callback says so (`ep_insert`, `ep_modify`, fs/eventpoll.c).
     pub(super) fn ctl_shows(&mut self, id: ItemId, ctl: &Ctl, armed: Armed) {
-        let now = self.next_rank();
-        let rank = self.items.get(id).and_then(|item| item.adding_rank).unwrap_or(now);
+        let next = self.next_rank();
+        let rank = self.items.get(id).and_then(|item| item.adding_rank).unwrap_or(next);
+        let now = self.span.last;
         if ctl.flags & ctl_flags::RACED != 0
             && let Some(ep) = self.items.get(id).map(|item| item.ep).and_then(|ep| self.eventpolls.get_mut(ep))
         {
@@ -85,7 +88,7 @@ impl Model {
             item.adding_rank = None;
             if linked {
                 let came = Armed::came(Some(armed));
-                item.stay.get_or_insert(Stay::new(came, rank)).tentative = false;
+                item.stay.get_or_insert(Stay::new(came, rank, now)).tentative = false;
                 item.armed = None;
                 item.observed = None;
             } else {
@@ -123,8 +126,9 @@ impl Model {
         let mut ids: Vec<ItemId> = self.items.iter().filter(|item| item.stay.is_some()).map(|item| item.id).collect();
         ids.sort_unstable();
         for id in ids {
-            if let Some(stay) = self.items.change(id, |item| item.stay.take()).flatten() {
-                self.ready.end(stay, Went::Stays);
+            let ended = self.items.change(id, |item| item.stay.take().map(|stay| (item.ep, stay))).flatten();
+            if let Some((ep, stay)) = ended {
+                self.end_stay((ep, id), stay, Went::Stays);
             }
         }
     }

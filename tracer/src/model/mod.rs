@@ -12,8 +12,10 @@ mod file;
 mod histogram;
 mod ids;
 mod item;
+mod journal;
 mod lifecycle;
 mod limits;
+mod lists;
 mod loss;
 mod membership;
 mod outcome;
@@ -39,7 +41,9 @@ pub use file::{File, Files, ItemFlags, SourceStats};
 pub use histogram::Histogram;
 pub use ids::{EpId, FileId, ItemId, TaskId, WakeupId};
 pub use item::{Item, Items};
+pub use journal::{EndedStay, Journal, Move, SettledWake};
 pub use limits::{Exceeded, Limits};
+pub use lists::{Lists, Waiter};
 pub use loss::{LossKey, Losses};
 pub use outcome::{Outcome, Outcomes};
 pub use ready::{Came, CameCounts, Memberships, Went, WentCounts};
@@ -118,6 +122,7 @@ pub struct Model {
     waiters: BTreeSet<(EpId, TaskId)>,
     registered: BTreeSet<(FileId, EpId)>,
     shares: BTreeMap<(FileId, TaskId), Share>,
+    notes: Option<journal::Notes>,
 }
 
 impl Model {
@@ -135,6 +140,7 @@ impl Model {
 
     /// Takes in the next event.
     pub fn apply(&mut self, event: &Event) {
+        self.turn_page();
         let ts_ns = event.ts_ns();
         self.span.first.get_or_insert(ts_ns);
         self.span.last = self.span.last.max(ts_ns);
@@ -176,6 +182,7 @@ impl Model {
     ///
     /// For a report in the middle of a trace, finish a clone.
     pub fn finish(&mut self) {
+        self.turn_page();
         for tid in self.tasks.live_tids() {
             self.end_of_trace_for(tid);
         }

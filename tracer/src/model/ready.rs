@@ -84,11 +84,13 @@ pub(crate) struct Stay {
     pub(crate) carried: u64,
     /// Its place: the list is in the order of these.
     pub(crate) rank: u64,
+    /// When it began.
+    pub(crate) since_ns: u64,
 }
 
 impl Stay {
-    pub(crate) const fn new(came: Came, rank: u64) -> Self {
-        Self { came, tentative: false, carried: 0, rank }
+    pub(crate) const fn new(came: Came, rank: u64, since_ns: u64) -> Self {
+        Self { came, tentative: false, carried: 0, rank, since_ns }
     }
 }
 
@@ -197,25 +199,73 @@ impl Memberships {
     }
 
     const fn count(&mut self, came: Came, went: Went) {
+        self.came.count(came);
+        self.went.count(went);
+    }
+}
+
+impl CameCounts {
+    /// Counts one stay that began for this reason.
+    pub(crate) const fn count(&mut self, came: Came) {
         bump(match came {
-            Came::Callback => &mut self.came.callback,
-            Came::Overflow => &mut self.came.overflow,
-            Came::ReadyAtAdd => &mut self.came.ready_at_add,
-            Came::ReadyAtMod => &mut self.came.ready_at_mod,
-            Came::Requeue => &mut self.came.requeue,
-            Came::CarriedOver => &mut self.came.carried_over,
-            Came::Before => &mut self.came.before,
-            Came::Unknown => &mut self.came.unknown,
+            Came::Callback => &mut self.callback,
+            Came::Overflow => &mut self.overflow,
+            Came::ReadyAtAdd => &mut self.ready_at_add,
+            Came::ReadyAtMod => &mut self.ready_at_mod,
+            Came::Requeue => &mut self.requeue,
+            Came::CarriedOver => &mut self.carried_over,
+            Came::Before => &mut self.before,
+            Came::Unknown => &mut self.unknown,
         });
+    }
+
+    /// Adds the counts of another.
+    pub(crate) fn add(&mut self, other: &Self) {
+        let sums = [
+            (&mut self.callback, other.callback),
+            (&mut self.overflow, other.overflow),
+            (&mut self.ready_at_add, other.ready_at_add),
+            (&mut self.ready_at_mod, other.ready_at_mod),
+            (&mut self.requeue, other.requeue),
+            (&mut self.carried_over, other.carried_over),
+            (&mut self.before, other.before),
+            (&mut self.unknown, other.unknown),
+        ];
+        for (mine, theirs) in sums {
+            *mine = mine.saturating_add(theirs);
+        }
+    }
+}
+
+impl WentCounts {
+    /// Counts one stay that ended for this reason.
+    pub(crate) const fn count(&mut self, went: Went) {
         bump(match went {
-            Went::Delivered => &mut self.went.delivered,
-            Went::OneShot => &mut self.went.oneshot,
-            Went::NotReady => &mut self.went.not_ready,
-            Went::CarriedOver => &mut self.went.carried_over,
-            Went::Deleted => &mut self.went.deleted,
-            Went::Closed => &mut self.went.closed,
-            Went::Unknown => &mut self.went.unknown,
-            Went::Stays => &mut self.went.still_there,
+            Went::Delivered => &mut self.delivered,
+            Went::OneShot => &mut self.oneshot,
+            Went::NotReady => &mut self.not_ready,
+            Went::CarriedOver => &mut self.carried_over,
+            Went::Deleted => &mut self.deleted,
+            Went::Closed => &mut self.closed,
+            Went::Unknown => &mut self.unknown,
+            Went::Stays => &mut self.still_there,
         });
+    }
+
+    /// Adds the counts of another.
+    pub(crate) fn add(&mut self, other: &Self) {
+        let sums = [
+            (&mut self.delivered, other.delivered),
+            (&mut self.oneshot, other.oneshot),
+            (&mut self.not_ready, other.not_ready),
+            (&mut self.carried_over, other.carried_over),
+            (&mut self.deleted, other.deleted),
+            (&mut self.closed, other.closed),
+            (&mut self.unknown, other.unknown),
+            (&mut self.still_there, other.still_there),
+        ];
+        for (mine, theirs) in sums {
+            *mine = mine.saturating_add(theirs);
+        }
     }
 }

@@ -174,7 +174,7 @@ impl Model {
         if let Some(stay) = item.stay
             && !stay.tentative
         {
-            self.ready.end(stay, went);
+            self.end_stay((item.ep, id), stay, went);
         }
         if let Some(eventpoll) = self.eventpolls.get_mut(item.ep) {
             eventpoll.items = eventpoll.items.saturating_sub(1);
@@ -201,7 +201,8 @@ impl Model {
         if let Some(id) = self.add_item(&sighting)
             && seen.flags & item_flags::LINKED != 0
         {
-            self.items.change(id, |item| item.stay = Some(Stay::new(Came::Before, rank)));
+            let now = self.span.last;
+            self.items.change(id, |item| item.stay = Some(Stay::new(Came::Before, rank, now)));
         }
     }
 

@@ -19,6 +19,8 @@ const MAX_SAME_DATA: usize = 16;
 #[expect(clippy::struct_excessive_bools, reason = "what is known of one scan, each by itself")]
 struct Fate {
     task: TaskId,
+    /// When it was told.
+    at_ns: u64,
     /// Items from this rank on were not reached.
     left_from: Option<u64>,
     /// A wait may have returned what was reached.
@@ -58,7 +60,7 @@ impl Model {
                 Some(Moved::Reached(item)) => {
                     taken.insert(id, item);
                 }
-                Some(Moved::NotReady(stay)) => self.ready.end(stay, Went::NotReady),
+                Some(Moved::NotReady(stay)) => self.end_stay((ep, id), stay, Went::NotReady),
                 Some(Moved::Kept) | None => {}
             }
         }
@@ -84,7 +86,7 @@ impl Model {
         self.rank_requeues(&ids);
         for id in ids {
             if let Some(Moved::NotReady(stay)) = self.items.change(id, |item| moved(item, &fate)) {
-                self.ready.end(stay, Went::NotReady);
+                self.end_stay((ep, id), stay, Went::NotReady);
             }
         }
     }
@@ -99,6 +101,7 @@ impl Model {
             first_left.filter(|_| left_over && order_known).and_then(|item| item.stay).map(|stay| stay.rank);
         Fate {
             task,
+            at_ns: self.span.last,
             left_from,
             reach_known: lists && (!left_over || left_from.is_some()),
             order_known,
@@ -132,6 +135,7 @@ impl Model {
             return;
         };
         let rank = self.next_rank();
+        let now = self.span.last;
         let Some(batch) = self.tasks.get_mut(task).map(|task| &mut task.batch) else {
             return;
         };
@@ -149,7 +153,7 @@ impl Model {
             let events = taken.map_or(item.events, |taken| taken.events);
             // Not in the batch: nobody saw it come, or it was taken for left over.
             let stay = taken.map(|taken| taken.stay).or_else(|| if scanned { None } else { item.stay.take() });
-            let stay = stay.unwrap_or_else(|| Stay::new(Armed::came(item.armed), rank));
+            let stay = stay.unwrap_or_else(|| Stay::new(Armed::came(item.armed), rank, now));
             item.armed = None;
             if events & EPOLLONESHOT != 0 {
                 if taken.is_none_or(|taken| taken.mods == item.mods) {
@@ -158,14 +162,14 @@ impl Model {
                 return (stay, Went::OneShot);
             }
             if level_triggered(events) {
-                put_back(item, task, taken, rank);
+                put_back(item, task, taken, (rank, now));
             }
             (stay, Went::Delivered)
         });
         match (ended, taken) {
-            (Some((stay, went)), _) => self.ready.end(stay, went),
+            (Some((stay, went)), _) => self.end_stay((ep, id), stay, went),
             // It was removed between the scan and the end of the wait.
-            (None, Some(taken)) => self.ready.end(taken.stay, Went::Delivered),
+            (None, Some(taken)) => self.end_stay((ep, id), taken.stay, Went::Delivered),
             (None, None) => {}
         }
     }
@@ -200,6 +204,8 @@ impl Model {
         };
         self.batched = self.batched.saturating_sub(batch.taken.len());
         self.compare_requeued(&batch);
+        // A batch without an eventpoll has taken nothing.
+        let ep = batch.ep.unwrap_or(EpId(0));
         for (id, taken) in &batch.taken {
             let carried = !batch.reach_known && batch.left_over && taken.stay.rank > batch.last_delivered;
             let ended = self.items.change(*id, |item| {
@@ -226,11 +232,11 @@ impl Model {
                 Some(Went::NotReady)
             });
             match ended {
-                Some(Some(went)) => self.ready.end(taken.stay, went),
+                Some(Some(went)) => self.end_stay((ep, *id), taken.stay, went),
                 Some(None) => {}
                 // It was removed between the scan and the end of the wait.
-                None if batch.truncated => self.ready.end(taken.stay, Went::Unknown),
-                None => self.ready.end(taken.stay, Went::NotReady),
+                None if batch.truncated => self.end_stay((ep, *id), taken.stay, Went::Unknown),
+                None => self.end_stay((ep, *id), taken.stay, Went::NotReady),
             }
         }
         self.compare_observed(task, &batch);
@@ -247,7 +253,7 @@ fn moved(item: &mut Item, fate: &Fate) -> Moved {
     item.observed = None;
     let overflow = item.overflow.take();
     let Some(stay) = item.stay.take() else {
-        item.stay = overflow.map(|rank| Stay::new(Came::Overflow, rank));
+        item.stay = overflow.map(|rank| Stay::new(Came::Overflow, rank, fate.at_ns));
         return Moved::Kept;
     };
     if fate.left_from.is_some_and(|rank| stay.rank >= rank) {
@@ -256,9 +262,9 @@ fn moved(item: &mut Item, fate: &Fate) -> Moved {
     }
     let level = level_triggered(item.events);
     if let Some(rank) = overflow {
-        item.stay = Some(Stay::new(Came::Overflow, rank));
+        item.stay = Some(Stay::new(Came::Overflow, rank, fate.at_ns));
     } else if fate.requeues && level {
-        item.stay = Some(Stay { tentative: true, ..Stay::new(Came::Requeue, item.requeue_rank) });
+        item.stay = Some(Stay { tentative: true, ..Stay::new(Came::Requeue, item.requeue_rank, fate.at_ns) });
         item.pending = Some(fate.task);
     }
     if !fate.delivers && !fate.reach_known {
@@ -273,11 +279,11 @@ fn moved(item: &mut Item, fate: &Fate) -> Moved {
 }
 
 /// A delivered level-triggered item is back on the list at once.
-fn put_back(item: &mut Item, task: TaskId, taken: Option<Taken>, rank: u64) {
+fn put_back(item: &mut Item, task: TaskId, taken: Option<Taken>, (rank, now): (u64, u64)) {
     item.stay = match item.stay {
         // Another scan has it by now.
         None if taken.is_some() => None,
-        None => Some(Stay::new(Came::Requeue, rank)),
+        None => Some(Stay::new(Came::Requeue, rank, now)),
         // Put back by the delivery, so the scan's end did not put it there.
         Some(stay) if stay.tentative && (item.pending == Some(task) || taken.is_none()) => {
             Some(Stay { tentative: false, ..stay })

@@ -32,6 +32,8 @@ pub struct OpenWait {
 /// The last time a task was woken, until it is known what came of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Held {
+    /// The callback that woke it: CPU and time.
+    pub(crate) callback: Option<(u32, u64)>,
     /// The source wakeup, when there is one.
     pub(crate) wakeup: Option<WakeupId>,
     /// The source.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::file::Files;
-use super::ids::{FileId, Sequence, WakeupId};
+use super::ids::{EpId, FileId, Sequence, WakeupId};
 use super::limits::{Exceeded, Limits, bump};
 
 /// One source wakeup: one walk of one wait queue, and what came of it.
@@ -11,6 +11,10 @@ use super::limits::{Exceeded, Limits, bump};
 pub struct Wakeup {
     /// The source.
     pub file: FileId,
+    /// When its walk began, nanoseconds of `CLOCK_MONOTONIC`.
+    pub at_ns: u64,
+    /// The eventpoll of the first item that was called back.
+    pub ep: Option<EpId>,
     /// Whether its walk may still go on.
     pub(crate) open: bool,
     /// Tasks that hold it as their last wake.
@@ -41,6 +45,8 @@ pub struct Wakeup {
 #[derive(Debug, Clone, Default)]
 pub struct Wakeups {
     live: BTreeMap<WakeupId, Wakeup>,
+    /// Those that the last event finished, when that is asked for.
+    pub(crate) finished: Option<Vec<Wakeup>>,
     sequence: Sequence,
 }
 
@@ -48,7 +54,7 @@ impl Wakeups {
     /// Begins one; beyond the limit the oldest is taken as finished.
     pub(crate) fn begin(
         &mut self,
-        file: FileId,
+        (file, at_ns, ep): (FileId, u64, Option<EpId>),
         files: &mut Files,
         limits: &Limits,
         exceeded: &mut Exceeded,
@@ -58,10 +64,13 @@ impl Wakeups {
         {
             bump(&mut exceeded.wakeups);
             files.stats(oldest.file).fold(&oldest);
+            self.note(oldest);
         }
         let id = WakeupId(self.sequence.next());
         let wakeup = Wakeup {
             file,
+            at_ns,
+            ep,
             open: true,
             held: 0,
             called: 0,
@@ -87,7 +96,16 @@ impl Wakeups {
         change(wakeup);
         if !wakeup.open && wakeup.held == 0 {
             files.stats(wakeup.file).fold(wakeup);
-            self.live.remove(&id);
+            let finished = self.live.remove(&id);
+            if let Some(wakeup) = finished {
+                self.note(wakeup);
+            }
+        }
+    }
+
+    fn note(&mut self, wakeup: Wakeup) {
+        if let Some(finished) = &mut self.finished {
+            finished.push(wakeup);
         }
     }
 
@@ -100,6 +118,7 @@ impl Wakeups {
     pub(crate) fn finish(&mut self, files: &mut Files) {
         for wakeup in std::mem::take(&mut self.live).into_values() {
             files.stats(wakeup.file).fold(&wakeup);
+            self.note(wakeup);
         }
     }
 

@@ -111,7 +111,9 @@ impl Model {
             (Some(Ended { claimed: true, .. }), None) => Belongs::JustEndedByAnother,
         };
         let in_this_wait = task.wait.is_some_and(|wait| task.scanned_ns >= wait.since_ns);
+        let by_callback = wake.cause == WakeCause::Callback as u32;
         let held = Held {
+            callback: by_callback.then_some((wake.header.cpu, wake.cause_ts)),
             wakeup: cause.root.map(|(root, _)| root),
             file: cause.root.map(|(_, file)| file),
             at_ns: wake.header.ts_ns,

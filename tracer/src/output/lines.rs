@@ -172,7 +172,7 @@ fn wait_exit(e: &WaitExit, model: &Model) -> String {
 }
 
 /// What made a wait.
-const fn wait_call(epfd: i32) -> &'static str {
+pub(super) const fn wait_call(epfd: i32) -> &'static str {
     if epfd == BY_IO_URING { "io_uring EPOLL_WAIT" } else { "epoll_wait" }
 }
 

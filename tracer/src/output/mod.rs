@@ -5,6 +5,7 @@
 
 mod errno;
 pub mod export;
+pub mod html;
 pub mod json;
 mod layout;
 pub mod lines;

@@ -3,7 +3,7 @@
 use super::errno;
 
 /// Bits of an event mask (`include/uapi/linux/eventpoll.h`), in the order in which they are printed.
-const EPOLL_BITS: [(u32, &str); 17] = [
+pub(super) const EPOLL_BITS: [(u32, &str); 17] = [
     (1, "EPOLLIN"),
     (1 << 1, "EPOLLPRI"),
     (1 << 2, "EPOLLOUT"),
