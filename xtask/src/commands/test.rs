@@ -37,7 +37,7 @@ pub(crate) struct TestArgs {
     /// of a vmlinuz (may be repeated)
     #[arg(long, value_name = "SELECTOR", default_values = ["5.10", "6.1", "6.12", "previous", "newest"])]
     kernel: Vec<Selector>,
-    /// Leave the tests out that need a virtual machine
+    /// Leave the tests out that need a virtual machine, or a browser
     #[arg(long)]
     no_vm: bool,
     /// Write what the run says of kernels and backends to docs/kernels.md
@@ -100,6 +100,7 @@ pub(crate) fn run(arguments: &TestArgs) -> ExitCode {
         steps.push(step("BPF object", object));
     }
     if !arguments.no_vm {
+        steps.push(step("pages in a browser", || native::browser(filter)));
         let shape = arguments.machine.shape();
         let mut matrix = Matrix::default();
         steps.push(step("tests on real kernels", || {

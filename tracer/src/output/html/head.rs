@@ -183,9 +183,9 @@ fn moments(moments: &[Moment]) -> Markup {
             section.moments {
                 h2 { "Moments to look at" }
                 ol {
-                    @for (index, moment_of) in moments.iter().enumerate() {
+                    @for moment_of in moments {
                         li {
-                            a href="#player" data-moment=(index) { (moment(moment_of.at_ns)) }
+                            a href=(link(moment_of)) { (moment(moment_of.at_ns)) }
                             " " (what_happened(moment_of))
                         }
                     }
@@ -193,6 +193,12 @@ fn moments(moments: &[Moment]) -> Markup {
             }
         }
     }
+}
+
+/// What the script of the player follows.
+fn link(moment: &Moment) -> String {
+    let ep = moment.ep.map_or_else(String::new, |ep| format!("ep={}&", ep.number()));
+    format!("#{ep}at={}", moment.at_ns)
 }
 
 /// What happened at a moment, in words.

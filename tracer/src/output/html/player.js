@@ -183,6 +183,15 @@
     go(part.at(ns));
   }
 
+  // An address that ends in #ep=3&at=1000 leads to a moment, nanoseconds since the origin.
+  function follow() {
+    const words = new URLSearchParams(location.hash.slice(1));
+    if (!words.has("at")) return;
+    moment(Number(words.get("at")), Number(words.get("ep")));
+    byId("player").scrollIntoView();
+    byId("player-body").focus({ preventScroll: true });
+  }
+
   if (parts.length > 0) {
     parts.forEach((one, at) => byId("p-ep").append(new Option(one.name + " (" + one.steps.length + " of " + one.total + " steps)", String(at))));
     data.moments.forEach((one, at) => byId("p-moment").append(new Option(one.text, String(at))));
@@ -205,11 +214,12 @@
       event.preventDefault();
       keys[event.key]();
     });
-    document.querySelectorAll("a[data-moment]").forEach((link) => link.addEventListener("click", () => {
-      const one = data.moments[Number(link.dataset.moment)];
-      moment(one.t, one.ep);
-      byId("player-body").focus({ preventScroll: true });
+    document.querySelectorAll(".moments a").forEach((link) => link.addEventListener("click", (event) => {
+      event.preventDefault();
+      history.replaceState(null, "", link.getAttribute("href"));
+      follow();
     }));
+    addEventListener("hashchange", follow);
     document.querySelectorAll("svg[data-ep]").forEach((chart) => chart.addEventListener("click", (event) => {
       const box = chart.getBoundingClientRect();
       const ns = ((event.clientX - box.left) / box.width) * chart.viewBox.baseVal.width * Number(chart.dataset.cell);
@@ -218,6 +228,7 @@
     }));
     byId("player-body").hidden = false;
     select(0);
+    follow();
   }
 
   window.eptrace = {

@@ -1,13 +1,14 @@
 //! The steps that need nothing but cargo.
 
 use std::io::{BufRead as _, BufReader};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result};
 
 use super::Tally;
 use crate::exec;
 use crate::setup::guest_build::{cargo, workspace};
+use crate::setup::tools::{CHROMIUM, find_or_install};
 
 /// `cargo fmt --check`, here and in the probes' own workspace.
 pub(super) fn formatting() -> Result<Tally> {
@@ -31,6 +32,22 @@ pub(super) fn tests(filter: &str) -> Result<Tally> {
         command = cargo();
         command.args(["test", "--workspace", "--locked", "--no-fail-fast"]);
     }
+    counted(command)
+}
+
+/// The pages in a real browser.
+pub(super) fn browser(filter: &str) -> Result<Tally> {
+    let chromium = find_or_install(&CHROMIUM, ", or leave out what needs it: --no-vm")?;
+    let mut command = cargo();
+    command.args(["test", "--package", "eptrace", "--test", "browser", "--locked", "--"]);
+    // Two browsers at once are enough for two processors.
+    command.args(["--test-threads", "2"]).args(Some(filter).filter(|filter| !filter.is_empty()));
+    command.env("EPTRACE_CHROMIUM", chromium);
+    counted(command)
+}
+
+/// Runs tests, passes their lines on, and counts.
+fn counted(mut command: Command) -> Result<Tally> {
     let line = exec::shown(&command);
     let mut child =
         command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().with_context(|| format!("cannot run `{line}`"))?;
