@@ -200,6 +200,38 @@ pub struct Config {
     pub audit: u32,
     /// 1: the kernel can be preempted, so that the programs have twins.
     pub rescue: u32,
+    /// How the fields of an epitem lie to each other: [`epitem_shape`].
+    pub epitem_shape: u32,
+    /// Keeps the size a multiple of eight.
+    pub pad: u32,
+}
+
+/// Where the fields of an epitem lie behind `rdllink`, for [`Config::epitem_shape`]: a place that the compiler knows costs a probe one
+/// instruction, one that the loader sets costs seven.
+pub mod epitem_shape {
+    use super::Layout;
+
+    /// None of those below: each field has its own offset.
+    pub const OTHER: u32 = 0;
+    /// 5.11 to 7.3 on x86-64.
+    pub const NEW: u32 = 1;
+    /// 5.10 on x86-64: eight bytes more before `ep`.
+    pub const OLD: u32 = 2;
+
+    /// The shape that these offsets make.
+    #[must_use]
+    pub const fn of(layout: &Layout) -> u32 {
+        let start = layout.epitem_rdllink;
+        let same = layout.epitem_ovflist_next == start.wrapping_add(16)
+            && layout.epitem_file == start.wrapping_add(24)
+            && layout.epitem_fd == start.wrapping_add(32)
+            && layout.epitem_data == layout.epitem_events.wrapping_add(4);
+        match (same, layout.epitem_ep.wrapping_sub(start), layout.epitem_events.wrapping_sub(start)) {
+            (true, 48, 80) => NEW,
+            (true, 56, 88) => OLD,
+            _ => OTHER,
+        }
+    }
 }
 
 impl Config {
@@ -216,8 +248,38 @@ impl Config {
         scan_list_is_head: 0,
         audit: 0,
         rescue: 0,
+        epitem_shape: epitem_shape::OTHER,
+        pad: 0,
     };
 }
 
 const _: () = assert!(size_of::<Layout>() == 52 * 4);
-const _: () = assert!(size_of::<Config>() == 52 * 4 + 2 * 8 + 8 * 4 && align_of::<Config>() == 8);
+const _: () = assert!(size_of::<Config>() == 52 * 4 + 2 * 8 + 10 * 4 && align_of::<Config>() == 8);
+
+#[cfg(test)]
+mod tests {
+    use super::{Layout, epitem_shape};
+
+    #[test]
+    fn a_shape_is_known_only_where_every_field_lies_as_it_says() {
+        let new = Layout {
+            epitem_rdllink: 24,
+            epitem_ovflist_next: 40,
+            epitem_file: 48,
+            epitem_fd: 56,
+            epitem_ep: 72,
+            epitem_events: 104,
+            epitem_data: 108,
+            ..Layout::UNKNOWN
+        };
+        assert_eq!(epitem_shape::of(&new), epitem_shape::NEW);
+        let old = Layout { epitem_ep: 80, epitem_events: 112, epitem_data: 116, ..new };
+        assert_eq!(epitem_shape::of(&old), epitem_shape::OLD);
+        for other in
+            [Layout { epitem_fd: 60, ..new }, Layout { epitem_data: 112, ..new }, Layout { epitem_ep: 80, ..new }]
+        {
+            assert_eq!(epitem_shape::of(&other), epitem_shape::OTHER);
+        }
+        assert_eq!(epitem_shape::of(&Layout::UNKNOWN), epitem_shape::OTHER);
+    }
+}

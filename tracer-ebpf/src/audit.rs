@@ -4,13 +4,12 @@
 //! the end of a scan, the end of a file) says when it begins and when it ends, per eventpoll, and a scan in between shows in
 //! `ep->ovflist`. The list is followed by reads that cannot fault, for at most [`WALK_ITEMS`] items.
 
-use core::intrinsics::{AtomicOrdering, atomic_xadd};
-
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::Array;
 use tracer_common::events::{Audited, AuditedItem, Raced, audit_flags, audit_list, audit_moment};
 use tracer_common::{Hook, Miss};
 
+use crate::atomic::add_one;
 use crate::emit::{Now, count, emit};
 use crate::globals::{config, offset};
 use crate::kread;
@@ -50,14 +49,6 @@ pub(crate) fn on() -> bool {
 fn slot(ep: u64) -> Option<*mut Changes> {
     let index = if ep == 0 { 0 } else { (ep >> 6) as u32 % (SLOTS - 1) + 1 };
     CHANGES.get_ptr_mut(index)
-}
-
-/// In one instruction, which no interrupt and no other CPU can divide. `AtomicU64` has no such method for BPF; the old value is not
-/// used, since kernels before 5.12 know only the addition that does not give it.
-#[inline(always)]
-unsafe fn add_one(counter: *mut u64) {
-    // SAFETY: the caller's pointer is valid.
-    let _ = unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(counter, 1) };
 }
 
 /// A change of this eventpoll's lists begins; 0: of any eventpoll's.

@@ -3,10 +3,12 @@
 //! A wake-up runs with interrupts off, under the lock of the wait queue that is walked, so the stack belongs to the CPU
 //! (fs/eventpoll.c and kernel/sched/wait.c, 5.10 to 7.3). On PREEMPT_RT that lock can be preempted: the loader says so.
 
+use aya_ebpf::helpers::bpf_get_smp_processor_id;
 use tracer_common::Miss;
 
+use crate::filter;
 use crate::globals::offset;
-use crate::maps::CONTEXT;
+use crate::maps::{CONTEXT, EPOCH};
 
 /// The kernel nests eventpolls at most 5 deep (`EP_MAX_NESTS`, fs/eventpoll.c); a power of two above that.
 const MAX_DEPTH: u32 = 8;
@@ -38,13 +40,22 @@ pub(crate) struct Audit {
 pub(crate) struct CpuContext {
     depth: u32,
     pad: u32,
+    /// The eventpoll that the filter was asked about last; its lowest bit says whether it is under trace, which an address leaves free.
+    asked: u64,
+    /// The [`EPOCH`] of that answer.
+    asked_at: u64,
     frames: [Frame; MAX_DEPTH as usize],
+    /// No two CPUs write to one cache line.
+    apart: [u64; 13],
 }
+
+const _: () = assert!(size_of::<CpuContext>() == 512);
 
 /// This CPU's context.
 #[inline(always)]
 fn current() -> Option<*mut CpuContext> {
-    CONTEXT.get_ptr_mut(0)
+    // SAFETY: a helper without arguments.
+    CONTEXT.get_ptr_mut(unsafe { bpf_get_smp_processor_id() })
 }
 
 /// Where the frame of this depth lies.
@@ -64,7 +75,7 @@ pub(crate) struct Entering {
 /// This CPU's stack, for a callback that begins.
 #[inline(always)]
 pub(crate) fn enter() -> Result<Entering, Miss> {
-    // The array has its one entry on every CPU.
+    // The array has an entry for every CPU.
     let context = current().ok_or(Miss::ReadFailed)?;
     // SAFETY: a map value outlives the program's run, and interrupts are off.
     let depth = unsafe { (*context).depth };
@@ -88,6 +99,25 @@ impl Entering {
 }
 
 impl Entering {
+    /// Whether the callback's eventpoll is under trace. Most callbacks on a CPU are of few eventpolls: the last answer is kept for as
+    /// long as the filter stays as it was.
+    #[inline(always)]
+    pub(crate) fn traced_ep(&self, ep: u64) -> bool {
+        let Some(epoch) = EPOCH.get_ptr(0) else { return filter::traced_ep(ep) };
+        // SAFETY: as in `enter`. Read before the filter is asked: what changes meanwhile changes it again.
+        unsafe {
+            let epoch = core::ptr::read_volatile(epoch);
+            let asked = (*self.context).asked;
+            if asked & !1 == ep && (*self.context).asked_at == epoch {
+                return asked & 1 != 0;
+            }
+            let traced = filter::traced_ep(ep);
+            (*self.context).asked = ep | traced as u64;
+            (*self.context).asked_at = epoch;
+            traced
+        }
+    }
+
     /// The time of the callback that this one is nested in, 0 if none.
     #[inline(always)]
     pub(crate) fn parent_ts(&self) -> u64 {

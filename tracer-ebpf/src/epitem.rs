@@ -3,12 +3,13 @@
 use core::mem::MaybeUninit;
 
 use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
-use tracer_common::{MAX_BYTES_OF_EPITEM, Miss};
+use tracer_common::{MAX_BYTES_OF_EPITEM, Miss, epitem_shape};
 
-use crate::globals::offset;
+use crate::globals::{config, offset};
 use crate::kread;
 
-const WORDS: usize = MAX_BYTES_OF_EPITEM / 4;
+const LONGS: usize = MAX_BYTES_OF_EPITEM / 8;
+const WORDS: usize = LONGS * 2;
 
 /// The fields of an epitem that the probes report.
 pub(crate) struct Epitem {
@@ -24,7 +25,7 @@ pub(crate) struct Epitem {
 }
 
 /// Not set to zero first: that would cost more than the read.
-type Block = MaybeUninit<[u32; WORDS]>;
+type Block = MaybeUninit<[u64; LONGS]>;
 
 #[inline(always)]
 fn word(block: &Block, offset: usize) -> u32 {
@@ -94,22 +95,55 @@ pub(crate) fn next(ep: u64, after: (u64, i32)) -> Result<(u64, Option<Epitem>), 
 #[inline(always)]
 pub(crate) fn epitem(address: u64) -> Result<Epitem, Miss> {
     let mut block = Block::uninit();
-    let bytes = offset!(epitem_bytes);
-    if bytes > MAX_BYTES_OF_EPITEM {
-        return Err(Miss::ReadFailed);
+    match config!(epitem_shape) {
+        epitem_shape::NEW => {
+            read(&mut block, address + offset!(epitem_rdllink) as u64, 12 * 8)?;
+            Ok(shaped::<6, 10>(&block))
+        }
+        epitem_shape::OLD => {
+            read(&mut block, address + offset!(epitem_rdllink) as u64, 13 * 8)?;
+            Ok(shaped::<7, 11>(&block))
+        }
+        _ => {
+            let bytes = offset!(epitem_bytes);
+            if bytes > MAX_BYTES_OF_EPITEM {
+                return Err(Miss::ReadFailed);
+            }
+            read(&mut block, address, bytes as u32)?;
+            Ok(Epitem {
+                ep: long(&block, offset!(epitem_ep)),
+                file: long(&block, offset!(epitem_file)),
+                data: long(&block, offset!(epitem_data)),
+                rdllink_next: long(&block, offset!(epitem_rdllink)),
+                ovflist_next: long(&block, offset!(epitem_ovflist_next)),
+                events: word(&block, offset!(epitem_events)),
+                fd: word(&block, offset!(epitem_fd)) as i32,
+            })
+        }
     }
-    // SAFETY: the helper checks the address; `bytes` is at most the block's size.
-    let ret = unsafe { bpf_probe_read_kernel(block.as_mut_ptr().cast(), bytes as u32, address as *const _) };
-    if ret != 0 {
-        return Err(Miss::ReadFailed);
+}
+
+/// `bytes` is at most the block's size.
+#[inline(always)]
+fn read(block: &mut Block, address: u64, bytes: u32) -> Result<(), Miss> {
+    // SAFETY: the helper checks the address.
+    let ret = unsafe { bpf_probe_read_kernel(block.as_mut_ptr().cast(), bytes, address as *const _) };
+    if ret == 0 { Ok(()) } else { Err(Miss::ReadFailed) }
+}
+
+/// An epitem whose block begins with `rdllink`: `EP` and `EVENT` are the places of `ep` and `event` in it.
+#[inline(always)]
+fn shaped<const EP: usize, const EVENT: usize>(block: &Block) -> Epitem {
+    // SAFETY: the places are below the block's length; the verifier refuses what was not read.
+    let at = #[inline(always)]
+    |place: usize| unsafe { *block.as_ptr().cast::<u64>().add(place) };
+    Epitem {
+        rdllink_next: at(0),
+        ovflist_next: at(2),
+        file: at(3),
+        fd: at(4) as i32,
+        ep: at(EP),
+        events: at(EVENT) as u32,
+        data: at(EVENT) >> 32 | at(EVENT + 1) << 32,
     }
-    Ok(Epitem {
-        ep: long(&block, offset!(epitem_ep)),
-        file: long(&block, offset!(epitem_file)),
-        data: long(&block, offset!(epitem_data)),
-        rdllink_next: long(&block, offset!(epitem_rdllink)),
-        ovflist_next: long(&block, offset!(epitem_ovflist_next)),
-        events: word(&block, offset!(epitem_events)),
-        fd: word(&block, offset!(epitem_fd)) as i32,
-    })
 }

@@ -2,8 +2,9 @@
 
 use tracer_common::Miss;
 
+use crate::atomic::add_one;
 use crate::globals::config;
-use crate::maps::{ENABLED, EVENTPOLLS, TGIDS};
+use crate::maps::{ENABLED, EPOCH, EVENTPOLLS, TGIDS};
 
 /// Whether tracing is on.
 #[inline(always)]
@@ -44,7 +45,25 @@ pub(crate) fn adopt(ep: u64, traced: bool) -> Result<bool, Miss> {
     if ep == 0 || known(ep) {
         return Ok(false);
     }
-    EVENTPOLLS.insert(ep, u32::from(traced), 0).map(|()| true).map_err(|_| Miss::MapFull)
+    EVENTPOLLS.insert(ep, u32::from(traced), 0).map_err(|_| Miss::MapFull)?;
+    changed();
+    Ok(true)
+}
+
+/// Forgets an eventpoll that is gone.
+#[inline(always)]
+pub(crate) fn forget(ep: u64) {
+    let _ = EVENTPOLLS.remove(ep);
+    changed();
+}
+
+/// What a CPU remembers of the filter is out of date.
+#[inline(always)]
+fn changed() {
+    if let Some(epoch) = EPOCH.get_ptr_mut(0) {
+        // SAFETY: a map value outlives the program's run.
+        unsafe { add_one(epoch) };
+    }
 }
 
 /// Follows a child process.

@@ -5,12 +5,13 @@
 //! buffer. Offsets come from the running kernel's BTF through [`globals`].
 #![no_std]
 #![no_main]
-// One addition of the audit: the stable interface of atomics leaves out what BPF has.
+// One addition (`atomic`): the stable interface of atomics leaves out what BPF has.
 #![feature(core_intrinsics)]
 // `#[inline(always)]` on closures.
 #![feature(stmt_expr_attributes)]
 #![expect(internal_features, reason = "as above")]
 
+mod atomic;
 mod audit;
 mod context;
 mod emit;

@@ -31,6 +31,11 @@ pub(crate) static EVENTPOLLS: HashMap<u64, u32> = HashMap::with_max_entries(16_3
 #[map]
 pub(crate) static TASKS: HashMap<u32, TaskState> = HashMap::with_max_entries(32_768, 0);
 
-/// The callbacks that are running on this CPU.
+/// How often an eventpoll came into [`EVENTPOLLS`] or left it.
 #[map]
-pub(crate) static CONTEXT: PerCpuArray<CpuContext> = PerCpuArray::with_max_entries(1, 0);
+pub(crate) static EPOCH: Array<u64> = Array::with_max_entries(1, 0);
+
+/// The callbacks that are running, by CPU. The loader makes room for all there can be; a per-CPU array is slower to look into, since
+/// the verifier puts the look into a plain one in place of the call (`array_map_gen_lookup`, kernel/bpf/arraymap.c).
+#[map]
+pub(crate) static CONTEXT: Array<CpuContext> = Array::with_max_entries(256, 0);

@@ -46,9 +46,7 @@ pub fn callback_kretprobe(_ctx: RetProbeContext) -> u32 {
 
 #[inline(always)]
 fn leave() -> u32 {
-    if !filter::enabled() {
-        return 0;
-    }
+    // Where tracing is off, nothing was pushed.
     if audit::on()
         && let Some((ts_ns, ep, kept)) = context::ending()
     {
@@ -111,7 +109,7 @@ fn body(wait: u64, key: u64) -> Result<(), Miss> {
             return Err(miss);
         }
     };
-    if !filter::traced_ep(item.ep) {
+    if !entering.traced_ep(item.ep) {
         return entering.push(0, item.ep);
     }
     let mut before = Snapshot { begun: 0, ended: 0 };

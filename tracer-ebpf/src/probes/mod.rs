@@ -1,5 +1,6 @@
 //! One file per topic: the body, and its entries. The doc comment of each entry carries the kernel's prototype.
 
+mod baseline;
 mod callback;
 pub(crate) mod ctl;
 mod hooked;

@@ -9,7 +9,6 @@ use tracer_common::{Hook, Miss, OFFSET_UNKNOWN};
 
 use crate::emit::{Now, current_tid, emit, settle};
 use crate::globals::offset;
-use crate::maps::EVENTPOLLS;
 use crate::rescue::{Point, with_twins};
 use crate::{audit, filter, kread, tasks};
 
@@ -77,7 +76,7 @@ pub fn file_gone_kretprobe(_ctx: RetProbeContext) -> u32 {
 fn release(file: u64) -> Result<(), Miss> {
     let ep: u64 = kread::kernel(file + offset!(file_private_data) as u64)?;
     let traced = filter::traced_ep(ep);
-    let _ = EVENTPOLLS.remove(ep);
+    filter::forget(ep);
     if !traced || !filter::enabled() {
         return Ok(());
     }

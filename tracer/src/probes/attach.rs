@@ -3,6 +3,7 @@
 //! In: the plan, the configuration. Out: the loaded object and, for each hook, what was tried and how it went.
 
 use aya::programs::{FEntry, FExit, Iter, KProbe, Program as Loaded, ProgramError, RawTracePoint, TracePoint};
+use aya::util::nr_cpus;
 use aya::{Btf, Ebpf, EbpfError, EbpfLoader, Pod};
 use thiserror::Error;
 use tracer_common::{Config, EVENTS_MAP, Hook};
@@ -13,6 +14,9 @@ use crate::event::HookInfo;
 
 /// What [`Outcome::refused`] says of a kernel that was built without kprobes.
 pub const NO_KPROBES: &str = "the kernel has no kprobes";
+
+/// The most CPUs that a kernel is built for (`NR_CPUS`, arch/x86/Kconfig, 5.10 to 7.3).
+const MAX_CPUS: u32 = 8192;
 
 /// Lines of a verifier's log that an error shows; `-v` shows all.
 const LOG_LINES: usize = 40;
@@ -101,6 +105,7 @@ pub fn load(object: &[u8], config: Config, sizes: Sizes, btf: Option<&Btf>) -> R
         .btf(btf)
         .override_global("CONFIG", &globals, true)
         .map_max_entries(EVENTS_MAP, sizes.ring_bytes)
+        .map_max_entries("CONTEXT", possible_cpus())
         .map_max_entries("TGIDS", sizes.entries)
         .map_max_entries("EVENTPOLLS", sizes.entries)
         .map_max_entries("TASKS", sizes.entries)
@@ -110,6 +115,11 @@ pub fn load(object: &[u8], config: Config, sizes: Sizes, btf: Option<&Btf>) -> R
         return Err(LoadError::Version);
     }
     Ok(ebpf)
+}
+
+/// How many CPUs the kernel can ever have: their numbers are below this.
+fn possible_cpus() -> u32 {
+    nr_cpus().ok().and_then(|cpus| u32::try_from(cpus).ok()).unwrap_or(MAX_CPUS)
 }
 
 /// How hooks are attached.

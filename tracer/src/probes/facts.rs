@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use tracer_common::{Config, Layout, OFFSET_UNKNOWN};
+use tracer_common::{Config, Layout, OFFSET_UNKNOWN, epitem_shape};
 
 use super::catalog::{Attach, CATALOG};
 use super::plan::Names;
@@ -110,6 +110,7 @@ impl Facts {
             timeout_is_ms: u32::from(self.timeout_is_ms),
             scan_list_is_head: u32::from(self.scan_list_is_head),
             rescue: u32::from(self.preemptible),
+            epitem_shape: epitem_shape::of(&self.layout),
             ..Config::EMPTY
         }
     }

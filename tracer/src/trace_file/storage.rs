@@ -1,6 +1,6 @@
 //! How the cells of one column are collected into an Arrow array, and read from one.
 //!
-//! A column that is filled pads itself with nulls up to the row that is set, so that an event pays only for the columns it has.
+//! An event pays only for the columns it has.
 
 use std::marker::PhantomData;
 use std::sync::{Arc, OnceLock};
@@ -53,11 +53,12 @@ impl<T: ArrowPrimitiveType> Storage for Number<T> {
 
 /// Numbers that are being collected.
 ///
-/// Arrow's own builder takes some fifty instructions a cell; this one keeps plain bytes and bits, and makes the array at the end.
+/// Most columns have values in few rows: what is set is kept densely, and spread over its rows when the batch is whole.
 pub(super) struct Numbers<T: ArrowPrimitiveType> {
+    /// What was set, in the order of its rows.
     values: Vec<T::Native>,
     /// A bit per row, the lowest first: set where there is a value.
-    present: Vec<u8>,
+    present: Vec<u64>,
 }
 
 impl<T: ArrowPrimitiveType> Default for Numbers<T> {
@@ -66,27 +67,19 @@ impl<T: ArrowPrimitiveType> Default for Numbers<T> {
     }
 }
 
+const ROWS_PER_WORD: usize = u64::BITS as usize;
+
 impl<T: ArrowPrimitiveType> Numbers<T> {
-    /// Sets the cell of a row after all rows that were set before.
+    /// Sets the cell of a row, once, after all rows that were set before.
     #[inline]
     pub(super) fn set(&mut self, row: usize, value: T::Native) {
-        self.pad(row);
         self.values.push(value);
-        let bit = 1 << (row % 8);
-        if let Some(bits) = self.present.get_mut(row / 8) {
-            *bits |= bit;
-        } else {
-            self.present.resize(row / 8, 0);
-            self.present.push(bit);
+        let word = row / ROWS_PER_WORD;
+        if word >= self.present.len() {
+            self.present.resize(word + 1, 0);
         }
-    }
-
-    /// What lies below a null is nobody's business, and the last value again is what compresses best.
-    #[inline]
-    fn pad(&mut self, rows: usize) {
-        if self.values.len() < rows {
-            let last = self.values.last().copied().unwrap_or(T::default_value());
-            self.values.resize(rows, last);
+        if let Some(bits) = self.present.get_mut(word) {
+            *bits |= 1 << (row % ROWS_PER_WORD);
         }
     }
 
@@ -95,15 +88,54 @@ impl<T: ArrowPrimitiveType> Numbers<T> {
         if self.values.is_empty() && rows <= BATCH_ROWS {
             return PrimitiveArray::new(zeros::<T>(rows), Some(NullBuffer::new_null(rows)));
         }
-        self.pad(rows);
-        self.present.resize(rows.div_ceil(8), 0);
         let room = (self.values.capacity(), self.present.capacity());
         let values = std::mem::replace(&mut self.values, Vec::with_capacity(room.0));
-        let present = std::mem::replace(&mut self.present, Vec::with_capacity(room.1));
+        let mut present = std::mem::replace(&mut self.present, Vec::with_capacity(room.1));
+        if values.len() == rows {
+            // A column of nothing but values has no bits in the file.
+            return PrimitiveArray::new(values.into(), None);
+        }
+        present.resize(rows.div_ceil(ROWS_PER_WORD), 0);
+        let spread = spread(&values, &present, rows, T::default_value());
+        for word in &mut present {
+            *word = word.to_le();
+        }
         let nulls = NullBuffer::new(BooleanBuffer::new(Buffer::from_vec(present), 0, rows));
-        // A column of nothing but values has no bits in the file.
-        PrimitiveArray::new(values.into(), (nulls.null_count() > 0).then_some(nulls))
+        PrimitiveArray::new(spread.into(), Some(nulls))
     }
+}
+
+/// Values at the rows whose bits are set. What lies below a null is nobody's business, and the last value again is what compresses
+/// best.
+fn spread<N: Copy>(values: &[N], present: &[u64], rows: usize, first: N) -> Vec<N> {
+    let mut cells = Vec::with_capacity(rows.next_multiple_of(ROWS_PER_WORD));
+    let (mut rest, mut last) = (values, first);
+    for &word in present {
+        let dense = if word == u64::MAX { rest.split_at_checked(ROWS_PER_WORD) } else { None };
+        if let Some((these, others)) = dense {
+            cells.extend_from_slice(these);
+            last = these.last().copied().unwrap_or(last);
+            rest = others;
+            continue;
+        }
+        if word == 0 {
+            cells.resize(cells.len() + ROWS_PER_WORD, last);
+            continue;
+        }
+        let mut left = word;
+        for _ in 0..ROWS_PER_WORD {
+            if left & 1 == 1
+                && let Some((value, others)) = rest.split_first()
+            {
+                last = *value;
+                rest = others;
+            }
+            left >>= 1;
+            cells.push(last);
+        }
+    }
+    cells.truncate(rows);
+    cells
 }
 
 /// The values of a column without any: most columns of most batches, and the same bytes for all of them.
@@ -304,5 +336,35 @@ impl<N: Name> FilledWords<N> {
         let Some(code) = self.codes.cell(row) else { return Word::Null };
         let word = usize::try_from(code).ok().and_then(|code| self.words.get(code).copied().flatten());
         word.map_or(Word::Unknown, Word::Known)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Numbers, spread};
+    use arrow_array::Array as _;
+    use arrow_array::types::UInt32Type;
+
+    #[test]
+    fn values_stand_at_their_rows_and_nulls_repeat_the_last() {
+        assert_eq!(spread(&[7, 8], &[0b10010], 6, 0), [0, 7, 7, 7, 8, 8]);
+        let all: Vec<u32> = (0..64).collect();
+        assert_eq!(spread(&all, &[u64::MAX, 0], 66, 0)[62..], [62, 63, 63, 63]);
+        // Fewer values than bits: nothing is made up.
+        assert_eq!(spread(&[1], &[u64::MAX], 64, 0), [1; 64]);
+    }
+
+    #[test]
+    fn a_column_has_as_many_rows_as_it_is_asked_for() {
+        for (set, rows, nulls) in [(vec![], 5, 5), (vec![0, 1, 2], 3, 0), (vec![1, 70], 100, 98)] {
+            let mut numbers = Numbers::<UInt32Type>::default();
+            for row in &set {
+                numbers.set(*row, 9);
+            }
+            let array = numbers.array(rows);
+            assert_eq!((array.len(), array.null_count()), (rows, nulls));
+            assert!(set.iter().all(|row| array.is_valid(*row) && array.value(*row) == 9));
+            assert_eq!(numbers.array(rows).null_count(), rows, "something was left");
+        }
     }
 }

@@ -10,6 +10,7 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 use serde_json::Value;
 
+use super::bench_callback::{self, CallbackArgs};
 use super::bench_replay::{self, ReplayArgs};
 use crate::exec;
 use crate::herd::outcome::succeeded;
@@ -78,6 +79,7 @@ pub(crate) struct BenchArgs {
 #[derive(Debug, Subcommand)]
 enum Bench {
     Cost(CostArgs),
+    Callback(CallbackArgs),
     Collector(CollectorArgs),
     Replay(ReplayArgs),
 }
@@ -142,6 +144,7 @@ struct Measured {
 pub(crate) fn run(arguments: &BenchArgs) -> Result<ExitCode> {
     let arguments = match &arguments.bench {
         Bench::Cost(arguments) => arguments,
+        Bench::Callback(arguments) => return bench_callback::run(arguments).map(|()| ExitCode::SUCCESS),
         Bench::Collector(arguments) => return collector(arguments),
         Bench::Replay(arguments) => return bench_replay::run(arguments).map(|()| ExitCode::SUCCESS),
     };
@@ -254,7 +257,7 @@ fn job((name, argv): &(&'static str, Vec<String>)) -> Job {
 }
 
 /// One iteration's nanoseconds, which are instructions here, from the line of JSON among what was printed.
-fn instructions(result: &JobResult, name: &str) -> Result<f64> {
+pub(super) fn instructions(result: &JobResult, name: &str) -> Result<f64> {
     succeeded(result, name)?;
     result
         .out()

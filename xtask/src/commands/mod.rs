@@ -1,6 +1,7 @@
 //! The commands of `cargo xtask`, one file each.
 
 pub(crate) mod bench;
+mod bench_callback;
 mod bench_replay;
 pub(crate) mod demo;
 pub(crate) mod ebpf;

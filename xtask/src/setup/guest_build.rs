@@ -26,16 +26,24 @@ pub(crate) fn cargo() -> Command {
 
 /// Builds packages as static programs and returns the folder that holds them.
 pub(crate) fn build(packages: &[&str]) -> Result<PathBuf> {
+    let selection: Vec<&str> = packages.iter().flat_map(|package| ["--package", package]).collect();
+    build_selected(&packages.join(", "), &selection)
+}
+
+/// Builds an example of a package as a static program and returns its path.
+pub(crate) fn build_example(package: &str, example: &str) -> Result<PathBuf> {
+    let folder = build_selected(example, &["--package", package, "--example", example])?;
+    Ok(folder.join("examples").join(example))
+}
+
+fn build_selected(what: &str, selection: &[&str]) -> Result<PathBuf> {
     if !cfg!(target_arch = "x86_64") {
         bail!("the virtual machine is x86-64 only so far: run on an x86-64 machine, or use --host");
     }
     let mut command = cargo();
-    command.args(["build", "--quiet", "--locked", "--profile", PROFILE, "--target", TARGET]);
-    for package in packages {
-        command.args(["--package", package]);
-    }
+    command.args(["build", "--quiet", "--locked", "--profile", PROFILE, "--target", TARGET]).args(selection);
     command.env_remove("CARGO_ENCODED_RUSTFLAGS").env("RUSTFLAGS", "-Ctarget-feature=+crt-static");
-    progress::timed(&format!("building {} for the guest", packages.join(", ")), || exec::run(&mut command))?;
+    progress::timed(&format!("building {what} for the guest"), || exec::run(&mut command))?;
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace().join("target"), PathBuf::from);
     Ok(workspace().join(target).join(TARGET).join(PROFILE))
 }

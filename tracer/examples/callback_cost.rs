@@ -1,0 +1,86 @@
+//! Runs a program while nothing but the hooks of `ep_poll_callback` is attached: the tracer's, or the least that any could be.
+//!
+//! `callback_cost none|baseline|eptrace fentry|kprobe COMMAND...`, as root; COMMAND's own output is the measurement. Nobody reads the
+//! ring buffer meanwhile, so that only the probes cost; what did not fit into it is said on standard error.
+
+use std::process::Command;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use aya::maps::{Array, PerCpuArray};
+use aya::{Btf, Endianness};
+use eptrace::kernel::btf::VMLINUX;
+use eptrace::probes::OBJECT;
+use eptrace::probes::attach::{How, Sizes, attach, load};
+use eptrace::probes::catalog::{Attach, Backend, Need, Program, Variant};
+use eptrace::probes::facts::Facts;
+use eptrace::probes::plan::{HookPlan, Preference, Purpose, plan};
+use tracer_common::{Hook, Miss};
+
+/// Room for a million callbacks.
+const RING_BYTES: u32 = 128 << 20;
+
+const fn program(name: &'static str, attach: Attach) -> Program {
+    Program { name, attach, optional: false, twins: false }
+}
+
+const FENTRY: &Variant = &Variant {
+    backend: Backend::Fentry,
+    for_running: false,
+    programs: &[
+        program("baseline_fexit", Attach::Fexit("ep_poll_callback")),
+        program("baseline_fentry", Attach::Fentry("ep_poll_callback")),
+    ],
+    blind: "",
+};
+
+const KPROBE: &Variant = &Variant {
+    backend: Backend::Kprobe,
+    for_running: false,
+    programs: &[
+        program("baseline_kretprobe", Attach::Kretprobe("ep_poll_callback")),
+        program("baseline_kprobe", Attach::Kprobe("ep_poll_callback")),
+    ],
+    blind: "",
+};
+
+fn main() -> Result<()> {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let [what, backend, command @ ..] = words.as_slice() else { bail!("what, which backend, which command?") };
+    let (preference, least) = match backend.as_str() {
+        "fentry" => (Preference::Fentry, FENTRY),
+        "kprobe" => (Preference::Kprobe, KPROBE),
+        other => bail!("fentry or kprobe, not {other}"),
+    };
+    let facts = Facts::gather(None)?;
+    let mut config = facts.config();
+    config.trace_all = 1;
+    let btf = Btf::parse_file(VMLINUX, Endianness::default()).context("cannot read the kernel's BTF")?;
+    let mut ebpf = load(OBJECT, config, Sizes { ring_bytes: RING_BYTES, ..Sizes::default() }, Some(&btf))?;
+    let plans = match what.as_str() {
+        "none" => Vec::new(),
+        "baseline" => vec![HookPlan {
+            hook: Hook::Callback,
+            need: Need::Required,
+            tries: vec![least],
+            avoid: Vec::new(),
+            skipped: Vec::new(),
+        }],
+        "eptrace" => plan(&facts.names, preference, Purpose::default())
+            .into_iter()
+            .filter(|plan| plan.hook == Hook::Callback)
+            .collect(),
+        other => bail!("none, baseline or eptrace, not {other}"),
+    };
+    for outcome in attach(&mut ebpf, plans, Some(&btf), How::default()) {
+        ensure!(outcome.held.is_some(), "{}", outcome.refused.join("; "));
+    }
+    let mut enabled: Array<_, u32> = Array::try_from(ebpf.map_mut("ENABLED").context("no map ENABLED")?)?;
+    enabled.set(0, 1, 0)?;
+    let (program, arguments) = command.split_first().context("which command?")?;
+    let status = Command::new(program).args(arguments).status().with_context(|| format!("cannot run {program}"))?;
+    ensure!(status.success(), "{program} ended with {status}");
+    let losses: PerCpuArray<_, u64> = PerCpuArray::try_from(ebpf.map("LOSSES").context("no map LOSSES")?)?;
+    let lost: u64 = losses.get(&Miss::RingFull.slot(Hook::Callback), 0)?.iter().sum();
+    ensure!(lost == 0, "{lost} callbacks did not fit into the ring buffer and cost less");
+    Ok(())
+}

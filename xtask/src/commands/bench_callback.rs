@@ -1,0 +1,124 @@
+//! `cargo xtask bench callback`: what the hooks of `ep_poll_callback` cost a program, beside the least that any could cost there.
+//!
+//! The guest's clock ticks a nanosecond an instruction, so a time taken in it is a count: the same on any machine.
+
+use anyhow::{Context as _, Result};
+use clap::Args;
+use serde::Serialize;
+
+use super::bench::instructions;
+use crate::progress;
+use crate::setup::{busybox, guest_build};
+use crate::vm::initramfs::Contents;
+use crate::vm::kernel::{self, Selector};
+use crate::vm::place::Place;
+use crate::vm::plan::Job;
+use crate::vm::session::Shape;
+
+const EXAMPLES: &str = "\
+Examples:
+  cargo xtask bench callback
+  cargo xtask bench callback --kernel 5.10 --kernel 6.12 --json
+
+The program is `demos cycle`: each of its iterations calls back twice, for the write and for the
+read. The least is an empty program at both ends of ep_poll_callback and one submission of a
+record of the same size. Nobody reads the ring buffer meanwhile.";
+
+/// `demos cycle` calls back for the byte that is written and for the room that its reading makes.
+const CALLBACKS: f64 = 2.0;
+
+/// Instructions that the hooks of one callback add, beside the least that any could add
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct CallbackArgs {
+    /// Print one JSON object a kernel instead of a table
+    #[arg(long)]
+    json: bool,
+    /// The kernel: a line such as 6.1, 6.12 or 7, `newest`, `default`, or the path of a vmlinuz (may be repeated)
+    #[arg(long, value_name = "SELECTOR", default_value = "default")]
+    kernel: Vec<Selector>,
+    /// How many iterations are watched
+    #[arg(long, value_name = "N", default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(100..=400_000))]
+    iterations: u32,
+    /// The QEMU to use instead of the one on PATH
+    #[arg(long, value_name = "PATH")]
+    qemu: Option<std::path::PathBuf>,
+}
+
+/// One backend, measured; instructions of one callback.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+struct Row {
+    backend: &'static str,
+    /// What an empty pair of programs and one submission add.
+    least: f64,
+    /// What eptrace's pair adds.
+    eptrace: f64,
+    /// `eptrace` as a multiple of `least`.
+    times: f64,
+}
+
+/// Boots every kernel and prints its table.
+pub(super) fn run(arguments: &CallbackArgs) -> Result<()> {
+    let kernels = arguments.kernel.iter().map(kernel::resolve).collect::<Result<Vec<_>>>()?;
+    let programs = guest_build::build(&["xtask", "demos"])?;
+    let contents = Contents {
+        init: programs.join("xtask"),
+        programs: vec![programs.join("demos"), guest_build::build_example("eptrace", "callback_cost")?],
+        busybox: Some(busybox::busybox()?),
+        ..Contents::default()
+    };
+    let shape = Shape { qemu: arguments.qemu.clone(), memory_mb: 2048, processors: 1, counting: true };
+    for kernel in &kernels {
+        progress::say(&format!("counting instructions on {}", kernel.name));
+        let place = Place::Guest { shape: &shape, kernel, contents: &contents };
+        let rows = ["fentry", "kprobe"]
+            .into_iter()
+            .map(|backend| measure(&place, backend, arguments.iterations))
+            .collect::<Result<Vec<_>>>()?;
+        if arguments.json {
+            let value = serde_json::json!({
+                "bench": "callback", "kernel": kernel.name, "iterations": arguments.iterations, "rows": rows,
+            });
+            println!("{value}");
+        } else {
+            println!("Instructions that the hooks of one callback add, kernel {}", kernel.name);
+            println!("{:<10} {:>10} {:>10} {:>10}", "backend", "the least", "eptrace", "times");
+            for Row { backend, least, eptrace, times } in rows {
+                println!("{backend:<10} {least:>10.0} {eptrace:>10.0} {times:>10.2}");
+            }
+        }
+    }
+    Ok(())
+}
+
+fn measure(place: &Place<'_>, backend: &'static str, iterations: u32) -> Result<Row> {
+    let iterations = iterations.to_string();
+    let jobs = ["none", "baseline", "eptrace"].map(|what| {
+        let argv = ["callback_cost", what, backend, "demos", "cycle", "--json", "--iterations", &iterations];
+        Job::new(&format!("{what}, {backend}"), &argv, 300)
+    });
+    let results = place.run(&jobs, &mut |_| {})?;
+    let counts =
+        results.iter().zip(&jobs).map(|(result, job)| instructions(result, &job.name)).collect::<Result<Vec<_>>>()?;
+    let &[none, least, eptrace] = counts.as_slice() else { anyhow::bail!("not every run was measured") };
+    row(backend, none, least, eptrace).context("the least that hooks cost is nothing: nothing was measured")
+}
+
+/// From instructions an iteration to instructions a callback.
+fn row(backend: &'static str, none: f64, least: f64, eptrace: f64) -> Option<Row> {
+    let least = (least - none) / CALLBACKS;
+    let eptrace = (eptrace - none) / CALLBACKS;
+    (least > 0.0).then(|| Row { backend, least, eptrace, times: eptrace / least })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Row, row};
+
+    #[test]
+    fn what_is_added_is_counted_for_one_callback() {
+        let measured = row("fentry", 1000.0, 1400.0, 1700.0);
+        assert_eq!(measured, Some(Row { backend: "fentry", least: 200.0, eptrace: 350.0, times: 1.75 }));
+        assert_eq!(row("fentry", 1000.0, 1000.0, 1700.0), None);
+    }
+}
