@@ -4,5 +4,6 @@ pub(crate) mod bench;
 mod bench_replay;
 pub(crate) mod demo;
 pub(crate) mod ebpf;
+pub(crate) mod pictures;
 pub(crate) mod test;
 pub(crate) mod vm;
