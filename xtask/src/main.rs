@@ -32,6 +32,7 @@ enum Task {
     Demo(commands::demo::DemoArgs),
     Test(commands::test::TestArgs),
     Vm(commands::vm::VmArgs),
+    Pictures(commands::pictures::PicturesArgs),
     Ebpf(commands::ebpf::EbpfArgs),
     /// Print the ids of all BPF programs, maps and links (used by the tests, inside the guest)
     #[command(hide = true)]
@@ -55,6 +56,7 @@ fn main() -> ExitCode {
 fn run(task: &Task) -> Result<ExitCode> {
     match task {
         Task::Vm(arguments) => commands::vm::run(arguments),
+        Task::Pictures(arguments) => commands::pictures::run(arguments),
         Task::Demo(arguments) => commands::demo::run(arguments),
         Task::Test(arguments) => Ok(commands::test::run(arguments)),
         Task::Bench(arguments) => commands::bench::run(arguments),

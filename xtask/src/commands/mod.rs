@@ -5,5 +5,6 @@ mod bench_callback;
 mod bench_replay;
 pub(crate) mod demo;
 pub(crate) mod ebpf;
+pub(crate) mod pictures;
 pub(crate) mod test;
 pub(crate) mod vm;

@@ -11,6 +11,7 @@ mod life;
 mod limits;
 mod loss;
 pub(crate) mod matrix;
+mod pages;
 mod preempted;
 mod registered;
 
@@ -42,6 +43,7 @@ pub(crate) fn cases(filter: &str) -> Vec<Case> {
     cases.extend(loss::cases());
     cases.extend(limits::cases());
     cases.extend(life::cases());
+    cases.extend(pages::cases());
     cases.extend(foreign::cases());
     cases.retain(|case| case.name.contains(filter));
     cases
