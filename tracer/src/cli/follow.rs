@@ -11,6 +11,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, sleep_until};
 
 use super::held::{Held, Output, Status, reap};
+use super::progress::Tracing;
 use super::say::say;
 use super::target::TargetArgs;
 use crate::event::{Event, TraceInfo};
@@ -29,6 +30,25 @@ pub(super) trait Sink {
     fn start(&mut self, info: &TraceInfo) -> Result<()>;
     /// Some events, in order; called at least every few tens of milliseconds, also with none.
     fn take(&mut self, events: &[Event]) -> Result<()>;
+
+    /// What else may be written to a terminal meanwhile.
+    fn beside(&self) -> Beside {
+        Beside::Words
+    }
+
+    /// Bytes that were written to a file so far.
+    fn written(&self) -> Option<u64> {
+        None
+    }
+}
+
+/// What may be written to a terminal beside what the sink writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Beside {
+    /// Sentences.
+    Words,
+    /// Sentences, and a line that says how far it is: the sink writes elsewhere.
+    Progress,
 }
 
 /// Traces until the end. Events reach `sink` in order; the last is the mark of the stop.
@@ -131,6 +151,8 @@ async fn run(
     let mut all_gone = std::pin::pin!(all_gone(targets));
     let mut gone = false;
     let mut events = Vec::new();
+    // A command has the terminal for itself.
+    let mut progress = Tracing::new(sink.beside() == Beside::Progress && child.is_none());
     loop {
         let mut ended = tokio::select! {
             () = all_gone.as_mut(), if !gone => { gone = true; None }
@@ -144,11 +166,22 @@ async fn run(
         }
         live.next_events(&mut events)?;
         sink.take(&events)?;
+        if progress.is_shown() {
+            progress.more(events.len(), lost(&events), sink.written());
+        }
         events.clear();
         if let Some(ended) = ended {
             return Ok(ended);
         }
     }
+}
+
+/// Events that are missing, of those that were counted as such.
+fn lost(events: &[Event]) -> u64 {
+    events.iter().fold(0, |lost, event| match event {
+        Event::Loss(loss) if loss.reason.loses_events(loss.hook) => lost.saturating_add(loss.count),
+        _ => lost,
+    })
 }
 
 /// Whether a process runs: a zombie does not.

@@ -8,6 +8,7 @@ mod format;
 mod held;
 mod herd;
 mod privilege;
+mod progress;
 mod reading;
 mod record;
 mod report;
