@@ -40,11 +40,18 @@ pub(super) trait Sink {
     fn written(&self) -> Option<u64> {
         None
     }
+
+    /// Whether the trace is to end.
+    fn done(&self) -> bool {
+        false
+    }
 }
 
 /// What may be written to a terminal beside what the sink writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Beside {
+    /// Nothing: the terminal is the sink's.
+    Nothing,
     /// Sentences.
     Words,
     /// Sentences, and a line that says how far it is: the sink writes elsewhere.
@@ -79,7 +86,9 @@ pub(super) fn follow(args: &TargetArgs, output: Output, verbose: u8, sink: &mut 
         let child = held.map(Held::release).transpose()?;
         let followed = match sink.start(live.info()) {
             Ok(()) => {
-                announce(args);
+                if sink.beside() != Beside::Nothing {
+                    announce(args);
+                }
                 run(&mut live, targets, &mut signals, args.duration, child, sink).await
             }
             Err(error) => Err(error),
@@ -113,14 +122,14 @@ enum Ended {
 }
 
 /// The signals that end a trace.
-struct Signals {
+pub(super) struct Signals {
     interrupt: Signal,
     terminate: Signal,
     hangup: Signal,
 }
 
 impl Signals {
-    fn listen() -> Result<Self> {
+    pub(super) fn listen() -> Result<Self> {
         let listen = |kind| signal(kind).context("cannot listen for signals");
         Ok(Self {
             interrupt: listen(SignalKind::interrupt())?,
@@ -129,7 +138,7 @@ impl Signals {
         })
     }
 
-    async fn any(&mut self) {
+    pub(super) async fn any(&mut self) {
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
@@ -170,6 +179,9 @@ async fn run(
             progress.more(events.len(), lost(&events), sink.written());
         }
         events.clear();
+        if sink.done() {
+            ended = Some(Ended::Asked);
+        }
         if let Some(ended) = ended {
             return Ok(ended);
         }
