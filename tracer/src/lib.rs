@@ -11,4 +11,5 @@ pub mod model;
 pub mod output;
 pub mod probes;
 pub mod source;
+pub mod top;
 pub mod trace_file;

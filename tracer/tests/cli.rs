@@ -241,7 +241,7 @@ fn a_check_ends_in_a_sentence_and_an_exit_code_that_agree() {
 
 #[test]
 fn every_command_shows_examples_in_its_help() {
-    for command in ["check", "trace", "record", "report", "herd", "compare", "export"] {
+    for command in ["check", "trace", "record", "report", "herd", "compare", "export", "top"] {
         let output = run(&[command, "--help"]);
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         assert!(output.status.success());

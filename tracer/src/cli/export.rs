@@ -8,6 +8,7 @@ use clap::{Args, ValueEnum};
 
 use super::bounds::BoundsArgs;
 use super::format::StdoutClosed;
+use super::progress::Reading;
 use super::say::say;
 use super::whole_file::WholeFile;
 use crate::output::export::csv::Csv;
@@ -109,8 +110,10 @@ fn export(args: &ExportArgs, source: &mut FileSource, out: impl Write + Send) ->
 
 fn events(source: &mut FileSource, export: &mut impl EventExport) -> Result<(), Failed> {
     let mut events = Vec::new();
+    let mut progress = Reading::new(source.bytes());
     loop {
         let more = source.next_events(&mut events).map_err(|error| Failed::Input(error.into()))?;
+        progress.at(source.bytes_read());
         for event in events.drain(..) {
             export.event(&event)?;
         }
@@ -118,13 +121,17 @@ fn events(source: &mut FileSource, export: &mut impl EventExport) -> Result<(), 
             break;
         }
     }
+    drop(progress);
     Ok(export.finish(torn(source).as_deref())?)
 }
 
 fn rows(source: &mut FileSource, export: &mut impl TableExport) -> Result<(), Failed> {
+    let mut progress = Reading::new(source.bytes());
     while let Some(rows) = source.next_rows().map_err(|error| Failed::Input(error.into()))? {
         export.rows(&rows)?;
+        progress.at(source.bytes_read());
     }
+    drop(progress);
     Ok(export.finish(torn(source).as_deref())?)
 }
 

@@ -11,6 +11,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, sleep_until};
 
 use super::held::{Held, Output, Status, reap};
+use super::progress::Tracing;
 use super::say::say;
 use super::target::TargetArgs;
 use crate::event::{Event, TraceInfo};
@@ -29,6 +30,32 @@ pub(super) trait Sink {
     fn start(&mut self, info: &TraceInfo) -> Result<()>;
     /// Some events, in order; called at least every few tens of milliseconds, also with none.
     fn take(&mut self, events: &[Event]) -> Result<()>;
+
+    /// What else may be written to a terminal meanwhile.
+    fn beside(&self) -> Beside {
+        Beside::Words
+    }
+
+    /// Bytes that were written to a file so far.
+    fn written(&self) -> Option<u64> {
+        None
+    }
+
+    /// Whether the trace is to end.
+    fn done(&self) -> bool {
+        false
+    }
+}
+
+/// What may be written to a terminal beside what the sink writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Beside {
+    /// Nothing: the terminal is the sink's.
+    Nothing,
+    /// Sentences.
+    Words,
+    /// Sentences, and a line that says how far it is: the sink writes elsewhere.
+    Progress,
 }
 
 /// Traces until the end. Events reach `sink` in order; the last is the mark of the stop.
@@ -59,7 +86,9 @@ pub(super) fn follow(args: &TargetArgs, output: Output, verbose: u8, sink: &mut 
         let child = held.map(Held::release).transpose()?;
         let followed = match sink.start(live.info()) {
             Ok(()) => {
-                announce(args);
+                if sink.beside() != Beside::Nothing {
+                    announce(args);
+                }
                 run(&mut live, targets, &mut signals, args.duration, child, sink).await
             }
             Err(error) => Err(error),
@@ -93,14 +122,14 @@ enum Ended {
 }
 
 /// The signals that end a trace.
-struct Signals {
+pub(super) struct Signals {
     interrupt: Signal,
     terminate: Signal,
     hangup: Signal,
 }
 
 impl Signals {
-    fn listen() -> Result<Self> {
+    pub(super) fn listen() -> Result<Self> {
         let listen = |kind| signal(kind).context("cannot listen for signals");
         Ok(Self {
             interrupt: listen(SignalKind::interrupt())?,
@@ -109,7 +138,7 @@ impl Signals {
         })
     }
 
-    async fn any(&mut self) {
+    pub(super) async fn any(&mut self) {
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
@@ -131,6 +160,8 @@ async fn run(
     let mut all_gone = std::pin::pin!(all_gone(targets));
     let mut gone = false;
     let mut events = Vec::new();
+    // A command has the terminal for itself.
+    let mut progress = Tracing::new(sink.beside() == Beside::Progress && child.is_none());
     loop {
         let mut ended = tokio::select! {
             () = all_gone.as_mut(), if !gone => { gone = true; None }
@@ -144,11 +175,25 @@ async fn run(
         }
         live.next_events(&mut events)?;
         sink.take(&events)?;
+        if progress.is_shown() {
+            progress.more(events.len(), lost(&events), sink.written());
+        }
         events.clear();
+        if sink.done() {
+            ended = Some(Ended::Asked);
+        }
         if let Some(ended) = ended {
             return Ok(ended);
         }
     }
+}
+
+/// Events that are missing, of those that were counted as such.
+fn lost(events: &[Event]) -> u64 {
+    events.iter().fold(0, |lost, event| match event {
+        Event::Loss(loss) if loss.reason.loses_events(loss.hook) => lost.saturating_add(loss.count),
+        _ => lost,
+    })
 }
 
 /// Whether a process runs: a zombie does not.

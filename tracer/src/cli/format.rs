@@ -83,7 +83,7 @@ impl Destination {
 }
 
 /// Colours only on a terminal, and not where `NO_COLOR` is set to anything (no-color.org).
-fn colour(terminal: bool) -> bool {
+pub(super) fn colour(terminal: bool) -> bool {
     terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 

@@ -18,6 +18,8 @@ pub(super) enum Output {
     Inherit,
     /// To our standard error: our standard output carries the report.
     Stderr,
+    /// Nowhere, and it reads nothing: the terminal is ours alone.
+    Nowhere,
 }
 
 /// A child that waits to be let go.
@@ -105,6 +107,12 @@ fn become_command(
         }
         if output == Output::Stderr {
             libc::dup2(libc::STDERR_FILENO, libc::STDOUT_FILENO);
+        }
+        if output == Output::Nowhere {
+            let null = libc::open(c"/dev/null".as_ptr(), libc::O_RDWR);
+            for standard in [libc::STDIN_FILENO, libc::STDOUT_FILENO, libc::STDERR_FILENO] {
+                libc::dup2(null, standard);
+            }
         }
         // What Rust's runtime ignored for us must not be ignored for the command.
         libc::signal(libc::SIGPIPE, libc::SIG_DFL);

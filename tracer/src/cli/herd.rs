@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 
 use super::bounds::BoundsArgs;
-use super::follow::{Sink, follow};
+use super::follow::{Beside, Sink, follow};
 use super::format::{Destination, FormatArgs};
 use super::held::Output;
 use super::reading;
@@ -67,6 +67,10 @@ impl Sink for Watching {
             self.model.apply(event);
         }
         Ok(())
+    }
+
+    fn beside(&self) -> Beside {
+        Beside::Progress
     }
 }
 

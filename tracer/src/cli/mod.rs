@@ -8,11 +8,13 @@ mod format;
 mod held;
 mod herd;
 mod privilege;
+mod progress;
 mod reading;
 mod record;
 mod report;
 mod say;
 mod target;
+mod top;
 mod trace;
 mod whole_file;
 
@@ -32,6 +34,7 @@ use self::say::say;
     after_help = "\
 Examples:
   eptrace check                                  can this kernel be traced, hook by hook
+  eptrace top -p 1234                            what happens at its eventpolls, live
   eptrace herd -p 1234 --duration 10             is there a thundering herd
   eptrace trace -- ./server                      every event as it happens
   eptrace record -o run.eptrace -p 1234          into a file, for later
@@ -63,6 +66,8 @@ enum Command {
     Herd(herd::HerdArgs),
     /// Put two recordings side by side: before a change, and after
     Compare(report::CompareArgs),
+    /// Watch eventpolls live in the terminal: who is called back, who wakes, and what for
+    Top(top::TopArgs),
     /// Write a trace file in the format of another tool: Perfetto, Parquet, JSON lines, CSV
     Export(export::ExportArgs),
 }
@@ -92,6 +97,7 @@ pub fn main() -> ExitCode {
         Command::Report(args) => report::run(args).map(done),
         Command::Herd(args) => herd::run(args, cli.verbose),
         Command::Compare(args) => report::run_compare(args).map(done),
+        Command::Top(args) => top::run(args, cli.verbose).map(done),
         Command::Export(args) => export::run(args).map(done),
     };
     result.unwrap_or_else(|error| fail(&error))

@@ -6,6 +6,7 @@ use std::path::Path;
 use anyhow::Result;
 
 use super::bounds::BoundsArgs;
+use super::progress::Reading;
 use super::say::say;
 use crate::analysis::Report;
 use crate::analysis::history::{History, Watch};
@@ -85,8 +86,10 @@ impl Read {
 fn fold(path: &Path, model: &mut Model, mut see: impl FnMut(&Event, &Model, &TraceInfo)) -> Result<Read> {
     let mut source = FileSource::open(path)?;
     let mut events = Vec::new();
+    let mut progress = Reading::new(source.bytes());
     loop {
         let more = source.next_events(&mut events)?;
+        progress.at(source.bytes_read());
         for event in events.drain(..) {
             model.apply(&event);
             see(&event, model, source.info());

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 
 use super::bounds::BoundsArgs;
-use super::follow::{Sink, follow};
+use super::follow::{Beside, Sink, follow};
 use super::held::Output;
 use super::reading;
 use super::say::say;
@@ -70,6 +70,14 @@ impl Sink for Recording {
             writer.flush()?;
         }
         Ok(())
+    }
+
+    fn beside(&self) -> Beside {
+        Beside::Progress
+    }
+
+    fn written(&self) -> Option<u64> {
+        self.writer.as_ref().map(|writer| writer.totals().bytes)
     }
 }
 

@@ -312,7 +312,7 @@ pub(super) fn comparison_alarms(comparison: &Comparison) -> Vec<String> {
 }
 
 /// `comm/pid/tid`
-pub(super) fn task_name(comm: &str, pid: u32, tid: u32) -> String {
+pub(crate) fn task_name(comm: &str, pid: u32, tid: u32) -> String {
     let comm = if comm.is_empty() { "?" } else { comm };
     if pid == tid { format!("{comm}/{pid}") } else { format!("{comm}/{pid}/{tid}") }
 }

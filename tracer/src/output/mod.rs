@@ -18,6 +18,7 @@ mod tests;
 mod text;
 
 pub use json::Json;
+pub(crate) use layout::task_name;
 pub use markdown::Markdown;
 pub use text::Text;
 

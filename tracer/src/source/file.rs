@@ -14,6 +14,7 @@ use crate::trace_file::{ReadError, Reader, Torn};
 /// A trace file as a source of events.
 pub struct FileSource {
     reader: Reader<BufReader<File>>,
+    bytes: u64,
 }
 
 impl FileSource {
@@ -22,7 +23,16 @@ impl FileSource {
     /// # Errors
     /// As [`Reader::open`].
     pub fn open(path: impl Into<PathBuf>) -> Result<Self, ReadError> {
-        Ok(Self { reader: Reader::open(path)? })
+        let path = path.into();
+        // Whatever is wrong with the file, the reader says it better.
+        let bytes = path.metadata().map_or(0, |data| if data.is_file() { data.len() } else { 0 });
+        Ok(Self { reader: Reader::open(path)?, bytes })
+    }
+
+    /// Bytes of the file; 0 when that is not known, as of a pipe.
+    #[must_use]
+    pub const fn bytes(&self) -> u64 {
+        self.bytes
     }
 
     /// Bytes that were read so far.

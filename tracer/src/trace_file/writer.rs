@@ -190,6 +190,12 @@ impl<W: Write> Writer<W> {
         Ok(())
     }
 
+    /// What was written so far.
+    #[must_use]
+    pub const fn totals(&self) -> Totals {
+        self.totals
+    }
+
     /// Writes the rows that wait and the mark of the end; returns what the whole trace holds.
     ///
     /// A trace is whole when a `stopped` row was pushed before.

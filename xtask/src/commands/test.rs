@@ -2,6 +2,7 @@
 
 mod data_tools;
 mod native;
+mod terminal;
 mod virtual_machine;
 
 use std::process::ExitCode;
@@ -26,7 +27,8 @@ Examples:
   cargo xtask test --write-docs         everything, and docs/kernels.md from it
 
 Without a FILTER: formatting, clippy, native tests, exports opened by DuckDB, pandas and Perfetto's
-own messages, the check of the BPF object, and the tests on real kernels. The last line is `N passed, N failed`, with `, N skipped` when there are any;
+own messages, top in a terminal, the check of the BPF object, and the tests on real kernels.
+The last line is `N passed, N failed`, with `, N skipped` when there are any;
 each step before the tests counts as one. Exit status: 0 nothing failed, 1 something did.";
 
 /// Run all checks and tests, those on real kernels included
@@ -97,6 +99,7 @@ pub(crate) fn run(arguments: &TestArgs) -> ExitCode {
     steps.push(step("native tests", || native::tests(filter)));
     if filter.is_empty() {
         steps.push(step("exports in data tools", data_tools::tests));
+        steps.push(step("top in a terminal", terminal::tests));
         steps.push(step("BPF object", object));
     }
     if !arguments.no_vm {

@@ -17,6 +17,7 @@ pub(crate) const QEMU: Tool = Tool { program: "qemu-system-x86_64", package: "qe
 
 pub(crate) const BPFTRACE: Tool = Tool { program: "bpftrace", package: "bpftrace" };
 pub(crate) const STRACE: Tool = Tool { program: "strace", package: "strace" };
+pub(crate) const TMUX: Tool = Tool { program: "tmux", package: "tmux" };
 pub(crate) const PYTHON: Tool = Tool { program: "python3", package: "python3" };
 /// Shows the pages, for their tests and pictures.
 pub(crate) const CHROMIUM: Tool = Tool { program: "chromium", package: "chromium" };

@@ -18,7 +18,7 @@ use aya::maps::{Array, HashMap, MapData, PerCpuArray, RingBuf};
 use tracer_common::{EVENTS_MAP, Hook, Rescue};
 
 use self::begin::{Begun, begin};
-use self::clock::monotonic_ns;
+pub use self::clock::monotonic_ns;
 use self::losses::LossCounters;
 pub use self::options::{Detail, Options, Untraceable};
 use super::EventSource;

@@ -1,0 +1,41 @@
+//! The step that plays a recording with `eptrace top` in a real terminal: tmux presses the keys and looks at the screen.
+
+use std::process::Command;
+
+use anyhow::{Context as _, Result};
+
+use super::Tally;
+use crate::exec;
+use crate::setup::guest_build::{cargo, workspace};
+use crate::setup::tools;
+
+const SCRIPT: &str = include_str!("terminal.sh");
+/// The recording that is played.
+const RECORDING: &str = "tracer/tests/data/herd-lt.eptrace";
+
+pub(super) fn tests() -> Result<Tally> {
+    if let Err(why) = tools::find_or_install(&tools::TMUX, "") {
+        println!("skipped: top in a terminal: {why:#}");
+        return Ok(Tally::SKIPPED);
+    }
+    exec::run(cargo().args(["build", "--quiet", "--locked", "--package", "eptrace"]))?;
+    let target = std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
+    let programs = workspace().join(target).join("debug");
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let path = std::env::join_paths(std::iter::once(programs).chain(std::env::split_paths(&path)))
+        .context("the build folder's name has a colon")?;
+    let work = tempfile::tempdir().context("cannot create a temporary directory")?;
+    let mut script = Command::new("sh");
+    script.args(["-c", SCRIPT]).current_dir(work.path()).env("PATH", path).env("TMUX_TMPDIR", work.path());
+    script.env("TOP", workspace().join(RECORDING)).env("SHOWS", "demos/").env("TRIES", "600");
+    let done = exec::captured(&mut script)?;
+    let said = String::from_utf8_lossy(&done.stdout).into_owned();
+    print!("{said}");
+    let held = said.lines().filter(|line| line.starts_with("ok ")).count();
+    let mut tally = Tally { passed: u64::try_from(held).unwrap_or_default(), ..Tally::default() };
+    if !done.status.success() {
+        print!("{}", String::from_utf8_lossy(&done.stderr));
+        tally.add(Tally::FAILED);
+    }
+    Ok(tally)
+}
