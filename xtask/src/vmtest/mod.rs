@@ -13,6 +13,7 @@ mod loss;
 pub(crate) mod matrix;
 mod preempted;
 mod registered;
+mod steps;
 
 use anyhow::Result;
 
@@ -42,6 +43,7 @@ pub(crate) fn cases(filter: &str) -> Vec<Case> {
     cases.extend(loss::cases());
     cases.extend(limits::cases());
     cases.extend(life::cases());
+    cases.extend(steps::cases());
     cases.extend(foreign::cases());
     cases.retain(|case| case.name.contains(filter));
     cases
