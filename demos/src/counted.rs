@@ -41,19 +41,26 @@ impl Counted {
 
     /// `epoll_ctl` on whatever the numbers stand for by now; `event` is mask and data.
     pub(crate) fn ctl_raw(&mut self, epoll: RawFd, op: i32, fd: RawFd, event: Option<(u32, u64)>) {
+        // What came of it is in the counts.
+        let _ = self.ctl(epoll, op, fd, event);
+    }
+
+    /// The same, and the kernel's answer.
+    pub(crate) fn ctl(&mut self, epoll: RawFd, op: i32, fd: RawFd, event: Option<(u32, u64)>) -> Result<(), Errno> {
         let (events, u64) = event.unwrap_or_default();
         let mut event = libc::epoll_event { events, u64 };
         // SAFETY: a valid event; the numbers may be of any file, or of none.
-        let failed = unsafe { libc::epoll_ctl(epoll, op, fd, &raw mut event) } < 0;
-        self.ctl_made(op, failed);
+        let answer = Errno::result(unsafe { libc::epoll_ctl(epoll, op, fd, &raw mut event) }).map(drop);
+        self.ctl_made(op, answer.is_err());
+        answer
     }
 
-    /// `epoll_wait` on whatever the number stands for by now.
-    pub(crate) fn wait_raw(&mut self, epoll: RawFd, room: &mut [libc::epoll_event], timeout_ms: i32) {
+    /// `epoll_wait` on whatever the number stands for by now; the number of events.
+    pub(crate) fn wait_raw(&mut self, epoll: RawFd, room: &mut [libc::epoll_event], timeout_ms: i32) -> u64 {
         let length = i32::try_from(room.len()).unwrap_or(i32::MAX);
         // SAFETY: room for as many events as are asked for.
         let ret = unsafe { libc::epoll_wait(epoll, room.as_mut_ptr(), length, timeout_ms) };
-        self.waited(ret);
+        self.waited(ret)
     }
 
     /// `epoll_pwait` for one event, with these signals blocked meanwhile; the number of events.
@@ -127,9 +134,17 @@ impl Counted {
         Ok(&room[..events])
     }
 
-    /// The next connection of a non-blocking listening socket, or None where it has none (EAGAIN).
+    /// The next connection of a non-blocking listening socket, itself non-blocking; None where it has none (EAGAIN).
     pub(crate) fn accept(&mut self, listener: impl AsFd) -> Result<Option<OwnedFd>> {
-        let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
+        self.accept_with(listener, SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC)
+    }
+
+    /// The next connection of a blocking listening socket, itself blocking.
+    pub(crate) fn accept_blocking(&mut self, listener: impl AsFd) -> Result<OwnedFd> {
+        self.accept_with(listener, SockFlag::SOCK_CLOEXEC)?.context("accept4 on a blocking socket says EAGAIN")
+    }
+
+    fn accept_with(&mut self, listener: impl AsFd, flags: SockFlag) -> Result<Option<OwnedFd>> {
         match accept4(listener.as_fd().as_raw_fd(), flags) {
             Ok(fd) => {
                 self.counts.accepts += 1;

@@ -4,15 +4,37 @@
 //! `epoll_wait` and `accept` call the demo's processes made, counted by the very code that made it. A tracer that
 //! watches the demo must arrive at the same numbers.
 
+mod accept_once;
+mod asleep;
+mod blocking_et;
 mod churn;
+mod closed;
 mod counted;
+mod crew;
 mod cycle;
+mod drain;
+mod echo;
+mod ends;
+mod epollout;
+mod exclusive;
 mod fds;
 mod herd;
 mod life;
 mod many;
+mod nested;
+mod oneshot;
+mod reactor;
+mod ready;
 mod registered;
+mod release;
+mod reuseport;
+mod shared;
+mod sharing;
+mod story;
+mod structures;
+mod trigger;
 mod truth;
+mod wakeup;
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;
@@ -20,11 +42,21 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand};
 
+const EXAMPLES: &str = "\
+Examples:
+  demos trigger                  when a wait reports a file again: LT and ET
+  demos drain --bursts 400,300   bytes that an edge-triggered loop leaves behind
+  demos exclusive --workers 8    who of eight workers is woken
+  demos echo --json              what a request costs each kind of server, as one line of JSON
+  demos NAME --help              the options of one
+
+Under eptrace: cargo xtask demo NAME";
+
 /// Programs that use epoll in known ways and print what they did, counted by themselves.
 ///
 /// Exit codes: 0 done, 2 an error.
 #[derive(Debug, Parser)]
-#[command(name = "demos", version, arg_required_else_help = true)]
+#[command(name = "demos", version, arg_required_else_help = true, after_help = EXAMPLES)]
 struct Cli {
     #[command(subcommand)]
     demo: Demo,
@@ -41,6 +73,22 @@ enum Demo {
     Registered(registered::Options),
     Many(many::Options),
     Life(life::Options),
+    Structures(structures::Options),
+    Ready(ready::Options),
+    Trigger(trigger::Options),
+    Drain(drain::Options),
+    AcceptOnce(accept_once::Options),
+    Epollout(epollout::Options),
+    BlockingEt(blocking_et::Options),
+    Wakeup(wakeup::Options),
+    Nested(nested::Options),
+    Closed(closed::Options),
+    Oneshot(oneshot::Options),
+    Exclusive(exclusive::Options),
+    Reuseport(reuseport::Options),
+    Shared(shared::Options),
+    Reactor(reactor::Options),
+    Echo(echo::Options),
 }
 
 fn main() -> ExitCode {
@@ -62,6 +110,22 @@ fn run(cli: &Cli) -> Result<()> {
         Demo::Registered(options) => registered::run(options)?,
         Demo::Many(options) => many::run(options)?,
         Demo::Life(options) => life::run(options)?,
+        Demo::Structures(options) => structures::run(options)?,
+        Demo::Ready(options) => ready::run(options)?,
+        Demo::Trigger(options) => trigger::run(options)?,
+        Demo::Drain(options) => drain::run(options)?,
+        Demo::AcceptOnce(options) => accept_once::run(options)?,
+        Demo::Epollout(options) => epollout::run(options)?,
+        Demo::BlockingEt(options) => blocking_et::run(options)?,
+        Demo::Wakeup(options) => wakeup::run(options)?,
+        Demo::Nested(options) => nested::run(options)?,
+        Demo::Closed(options) => closed::run(options)?,
+        Demo::Oneshot(options) => oneshot::run(options)?,
+        Demo::Exclusive(options) => exclusive::run(options)?,
+        Demo::Reuseport(options) => reuseport::run(options)?,
+        Demo::Shared(options) => shared::run(options)?,
+        Demo::Reactor(options) => reactor::run(options)?,
+        Demo::Echo(options) => echo::run(options)?,
     };
     match io::stdout().write_all(text.as_bytes()) {
         // The reader has seen enough: that is its right.

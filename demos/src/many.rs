@@ -92,7 +92,7 @@ pub(crate) fn run(options: &Options) -> Result<String> {
 }
 
 /// Raises the limit of open files.
-fn room_for(files: u64) -> Result<()> {
+pub(crate) fn room_for(files: u64) -> Result<()> {
     let needed = files + SPARE;
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).context("getrlimit(RLIMIT_NOFILE)")?;
     if soft >= needed {

@@ -85,6 +85,25 @@ impl Truth {
 }
 
 impl Counts {
+    /// What was counted since these counts.
+    pub(crate) fn since(&self, before: &Self) -> Self {
+        Self {
+            ctl_add: self.ctl_add - before.ctl_add,
+            ctl_mod: self.ctl_mod - before.ctl_mod,
+            ctl_del: self.ctl_del - before.ctl_del,
+            ctl_failed: self.ctl_failed - before.ctl_failed,
+            waits: self.waits - before.waits,
+            uring_waits: self.uring_waits - before.uring_waits,
+            waits_returned: self.waits_returned - before.waits_returned,
+            events: self.events - before.events,
+            timeouts: self.timeouts - before.timeouts,
+            interrupted: self.interrupted - before.interrupted,
+            wait_errors: self.wait_errors - before.wait_errors,
+            accepts: self.accepts - before.accepts,
+            accept_eagain: self.accept_eagain - before.accept_eagain,
+        }
+    }
+
     fn add(&mut self, other: &Self) {
         self.ctl_add += other.ctl_add;
         self.ctl_mod += other.ctl_mod;
@@ -143,6 +162,15 @@ mod tests {
         assert_eq!(json["workers"][0]["tid"], 4);
         assert_eq!(json["workers"][1]["waits"], 3);
         assert!(json["workers"][0].get("ctl_add").is_none());
+    }
+
+    #[test]
+    fn what_was_counted_since_then_and_what_was_counted_before_are_the_whole() {
+        let before = Counts { ctl_add: 2, waits: 3, events: 1, ..Counts::default() };
+        let now = Counts { ctl_add: 5, waits: 3, events: 4, accepts: 1, ..Counts::default() };
+        let mut sum = before;
+        sum.add(&now.since(&before));
+        assert_eq!(sum, now);
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 mod cache;
 mod commands;
+mod demos;
 mod exec;
 mod guest;
 mod herd;

@@ -16,14 +16,10 @@ use anyhow::{Context as _, Result, anyhow, ensure};
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity, sched_yield};
 use nix::unistd::Pid;
 
+use crate::asleep::{WAITS, is_in, is_sleeping};
+
 /// As many times in a row all workers must have been seen asleep.
 const PASSES: u32 = 2;
-
-/// The calls that glibc and musl make for `epoll_wait`.
-#[cfg(target_arch = "x86_64")]
-const WAITS: [libc::c_long; 3] = [libc::SYS_epoll_wait, libc::SYS_epoll_pwait, libc::SYS_epoll_pwait2];
-#[cfg(not(target_arch = "x86_64"))]
-const WAITS: [libc::c_long; 2] = [libc::SYS_epoll_pwait, libc::SYS_epoll_pwait2];
 
 /// PID:TID of one worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,7 +83,7 @@ impl Sleeper {
     fn is_asleep(&self) -> Result<bool> {
         let mut room = [0; 512];
         let syscall = self.read(&self.syscall, "syscall", &mut room)?;
-        if !is_in_epoll_wait(syscall) {
+        if !is_in(syscall, &WAITS) {
             return Ok(false);
         }
         let stat = self.read(&self.stat, "stat", &mut room)?;
@@ -125,18 +121,6 @@ impl Cpus {
     }
 }
 
-/// The content of /proc/PID/task/TID/syscall: "running", or the number of the call in which the task is blocked
-/// (-1 outside of any) and its arguments.
-fn is_in_epoll_wait(syscall: &str) -> bool {
-    let number = syscall.split_whitespace().next().and_then(|first| first.parse().ok());
-    number.is_some_and(|number: libc::c_long| WAITS.contains(&number))
-}
-
-/// The content of /proc/PID/task/TID/stat: `tid (comm) state ...`, where comm may hold anything, even parentheses.
-fn is_sleeping(stat: &str) -> bool {
-    stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('S'))
-}
-
 impl Task {
     fn path(self, file: &str) -> String {
         format!("/proc/{}/task/{}/{file}", self.pid, self.tid)
@@ -161,25 +145,7 @@ impl FromStr for Task {
 
 #[cfg(test)]
 mod tests {
-    use super::{Task, WAITS, is_in_epoll_wait, is_sleeping};
-
-    #[test]
-    fn the_calls_of_the_epoll_wait_family_are_known() {
-        assert!(is_in_epoll_wait(&format!("{} 0x4 0x7ffc 0x40 0xffffffff 0x0 0x0 0x7ffc 0x7f01\n", WAITS[0])));
-        assert!(!is_in_epoll_wait(&format!("{} 0x0 0x7ffc 0x40\n", libc::SYS_read)));
-        assert!(!is_in_epoll_wait("running\n"));
-        assert!(!is_in_epoll_wait("-1 0x7ffc 0x7f01\n"));
-        assert!(!is_in_epoll_wait(""));
-    }
-
-    #[test]
-    fn the_state_stands_after_the_last_parenthesis() {
-        assert!(is_sleeping("12 (herd-w0) S 1 12 12 0"));
-        assert!(is_sleeping("12 (odd) R name) S 1 12 12 0"));
-        assert!(!is_sleeping("12 (herd-w0) R 1 12 12 0"));
-        assert!(!is_sleeping("12 (herd-w0) D 1 12 12 0"));
-        assert!(!is_sleeping(""));
-    }
+    use super::Task;
 
     #[test]
     fn a_task_is_two_positive_numbers() {

@@ -104,7 +104,9 @@ fn details(event: &Event, info: &TraceInfo, model: &Model) -> (&'static str, Val
                 "count": e.count, "loses_events": e.reason.loses_events(e.hook) }),
         ),
         Event::Mark(mark) => match mark.what {
-            MarkKind::Started => ("started", json!({})),
+            MarkKind::Started => {
+                ("started", json!({ "kernel": info.kernel, "machine": info.machine, "backend": info.backend() }))
+            }
             MarkKind::Stopped => ("stopped", json!({})),
         },
     }

@@ -11,6 +11,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::bench_callback::{self, CallbackArgs};
+use super::bench_ready::{self, ReadyArgs};
 use super::bench_replay::{self, ReplayArgs};
 use crate::exec;
 use crate::herd::outcome::succeeded;
@@ -82,6 +83,7 @@ enum Bench {
     Callback(CallbackArgs),
     Collector(CollectorArgs),
     Replay(ReplayArgs),
+    Ready(ReadyArgs),
 }
 
 /// Events a second that the collector takes, and bytes an event in the trace file, on this machine
@@ -146,6 +148,7 @@ pub(crate) fn run(arguments: &BenchArgs) -> Result<ExitCode> {
         Bench::Cost(arguments) => arguments,
         Bench::Callback(arguments) => return bench_callback::run(arguments).map(|()| ExitCode::SUCCESS),
         Bench::Collector(arguments) => return collector(arguments),
+        Bench::Ready(arguments) => return bench_ready::run(arguments).map(|()| ExitCode::SUCCESS),
         Bench::Replay(arguments) => return bench_replay::run(arguments).map(|()| ExitCode::SUCCESS),
     };
     let bpftrace = tools::find_or_install(&tools::BPFTRACE, "")?;

@@ -14,6 +14,7 @@ pub(crate) mod matrix;
 mod pages;
 mod preempted;
 mod registered;
+mod steps;
 
 use anyhow::Result;
 
@@ -44,6 +45,7 @@ pub(crate) fn cases(filter: &str) -> Vec<Case> {
     cases.extend(limits::cases());
     cases.extend(life::cases());
     cases.extend(pages::cases());
+    cases.extend(steps::cases());
     cases.extend(foreign::cases());
     cases.retain(|case| case.name.contains(filter));
     cases

@@ -1,22 +1,18 @@
 //! `cargo xtask demo herd`: the herd demo, traced on real kernels, with the demo's own truth beside the trace.
 
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::path::PathBuf;
 
-use anyhow::{Context as _, Result, bail};
-use clap::{Args, Subcommand};
+use anyhow::{Context as _, Result};
+use clap::Args;
 
-use crate::commands::vm::MachineArgs;
+use super::{PlaceArgs, TIMEOUT_S};
 use crate::herd::outcome::{Outcome, succeeded};
-use crate::herd::spec::{Backend, JOBS, Mode, Rhythm, Spec, word};
-use crate::setup::guest_build;
-use crate::vm::initramfs::Contents;
-use crate::vm::kernel::{self, Selector};
+use crate::herd::spec::{JOBS, Mode, Rhythm, Spec, word};
+use crate::progress;
 use crate::vm::place::Place;
 use crate::vm::plan::Job;
-use crate::vm::session::{self, JobResult};
-use crate::{exec, progress};
+use crate::vm::session::JobResult;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -30,47 +26,29 @@ equal}. Exit status: 0 all runs are equal, 1 one is not, 2 an error.";
 
 /// Where `--keep` puts the traces.
 const KEEP: &str = "eptrace-demo";
-/// A run takes seconds; under emulation on a busy machine perhaps a minute.
-const TIMEOUT_S: u64 = 300;
-
-/// Run a demo under eptrace and compare the trace with the demo's own truth
-#[derive(Debug, Args)]
-pub(crate) struct DemoArgs {
-    #[command(subcommand)]
-    demo: Demo,
-}
-
-#[derive(Debug, Subcommand)]
-enum Demo {
-    Herd(HerdArgs),
-}
-
 /// Workers that share a listening socket: which of them does a connection wake?
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
-struct HerdArgs {
+pub(super) struct HerdArgs {
     /// Print one JSON object per run instead of the reports
     #[arg(long)]
     json: bool,
     /// Leave the trace files in ./eptrace-demo
     #[arg(long)]
     keep: bool,
-    /// Run on this machine instead of in a virtual one
-    #[arg(long, conflicts_with_all = ["kernel", "qemu"])]
-    host: bool,
-    /// The kernel: a line such as 6.1, 6.12 or 7, `newest`, `default`, or the path of a vmlinuz (may be repeated)
-    #[arg(long, value_name = "SELECTOR", default_value = "default")]
-    kernel: Vec<Selector>,
-    /// How the probes are attached
-    #[arg(long, value_enum, default_value = "auto")]
-    backend: Backend,
     /// How the workers share the address (may be repeated)
     #[arg(long, value_enum, default_values = ["lt", "exclusive", "reuseport", "oneshot"])]
     mode: Vec<Mode>,
     #[command(flatten)]
     load: LoadArgs,
     #[command(flatten)]
-    machine: MachineArgs,
+    place: PlaceArgs,
+}
+
+impl HerdArgs {
+    pub(super) fn place(&self) -> &PlaceArgs {
+        &self.place
+    }
 }
 
 /// What the workers are given to do.
@@ -90,54 +68,14 @@ struct LoadArgs {
     processes: bool,
 }
 
-/// Runs the demo everywhere it was asked for.
-pub(crate) fn run(arguments: &DemoArgs) -> Result<ExitCode> {
-    let Demo::Herd(arguments) = &arguments.demo;
-    let mut all_equal = true;
-    if arguments.host {
-        let programs = guest_build::build(&["eptrace", "demos"])?;
-        check_host(&programs)?;
-        all_equal &= herd(arguments, &Place::Host { programs }, "host")?;
-    } else {
-        let kernels = arguments.kernel.iter().map(kernel::resolve).collect::<Result<Vec<_>>>()?;
-        let shape = arguments.machine.shape();
-        session::qemu(shape.qemu.as_ref())?;
-        let programs = guest_build::build(&["xtask", "eptrace", "demos"])?;
-        let contents = Contents {
-            init: programs.join("xtask"),
-            programs: vec![programs.join("eptrace"), programs.join("demos")],
-            ..Contents::default()
-        };
-        for kernel in &kernels {
-            progress::say(&format!("booting {} (the runs take about a minute under emulation)", kernel.name));
-            let place = Place::Guest { shape: &shape, kernel, contents: &contents };
-            all_equal &= herd(arguments, &place, &kernel.name)?;
-        }
-    }
-    Ok(if all_equal { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-/// `eptrace check` knows whether this kernel can be traced, and what to do if not.
-fn check_host(programs: &Path) -> Result<()> {
-    let done = exec::captured(Command::new(programs.join("eptrace")).arg("check"))?;
-    if !done.status.success() {
-        let said = String::from_utf8_lossy(&done.stdout).into_owned() + &String::from_utf8_lossy(&done.stderr);
-        bail!(
-            "this machine cannot be traced, leave --host out to use a virtual one. eptrace check says:\n{}",
-            said.trim()
-        );
-    }
-    Ok(())
-}
-
 /// Runs all modes in one place and shows what came of them; the result is whether all counts are equal.
-fn herd(arguments: &HerdArgs, place: &Place<'_>, name: &str) -> Result<bool> {
+pub(super) fn run(arguments: &HerdArgs, place: &Place<'_>, name: &str) -> Result<bool> {
     let specs: Vec<Spec> = arguments
         .mode
         .iter()
         .map(|&mode| Spec {
             mode,
-            backend: arguments.backend,
+            backend: arguments.place.backend,
             rhythm: arguments.load.rhythm,
             workers: arguments.load.workers,
             connections: arguments.load.connections,
