@@ -11,6 +11,7 @@ mod fds;
 mod herd;
 mod life;
 mod many;
+mod pitfalls;
 mod registered;
 mod truth;
 
@@ -40,6 +41,7 @@ enum Demo {
     Churn(churn::Options),
     Registered(registered::Options),
     Many(many::Options),
+    Pitfalls(pitfalls::Options),
     Life(life::Options),
 }
 
@@ -61,6 +63,7 @@ fn run(cli: &Cli) -> Result<()> {
         Demo::Churn(options) => churn::run(options)?,
         Demo::Registered(options) => registered::run(options)?,
         Demo::Many(options) => many::run(options)?,
+        Demo::Pitfalls(options) => pitfalls::run(options)?,
         Demo::Life(options) => life::run(options)?,
     };
     match io::stdout().write_all(text.as_bytes()) {

@@ -10,6 +10,7 @@ pub mod json;
 mod layout;
 pub mod lines;
 mod lines_json;
+mod lint;
 mod markdown;
 pub mod names;
 pub mod sanitize;
@@ -18,9 +19,11 @@ mod tests;
 mod text;
 
 pub use json::Json;
+pub use lint::{explain, rules};
 pub use markdown::Markdown;
 pub use text::Text;
 
+use crate::analysis::lint::LintReport;
 use crate::analysis::{Comparison, Report};
 
 /// A format that reports are printed in. Every text ends with a newline.
@@ -30,4 +33,7 @@ pub trait Output {
 
     /// Prints a comparison.
     fn comparison(&self, comparison: &Comparison) -> String;
+
+    /// Prints pitfalls that were found.
+    fn lint(&self, report: &LintReport) -> String;
 }

@@ -9,6 +9,7 @@ mod independent;
 mod killed;
 mod life;
 mod limits;
+mod lint;
 mod loss;
 pub(crate) mod matrix;
 mod preempted;
@@ -42,6 +43,7 @@ pub(crate) fn cases(filter: &str) -> Vec<Case> {
     cases.extend(loss::cases());
     cases.extend(limits::cases());
     cases.extend(life::cases());
+    cases.extend(lint::cases());
     cases.extend(foreign::cases());
     cases.retain(|case| case.name.contains(filter));
     cases
