@@ -23,6 +23,7 @@ mod life;
 mod many;
 mod nested;
 mod oneshot;
+mod pitfalls;
 mod reactor;
 mod ready;
 mod registered;
@@ -72,6 +73,7 @@ enum Demo {
     Churn(churn::Options),
     Registered(registered::Options),
     Many(many::Options),
+    Pitfalls(pitfalls::Options),
     Life(life::Options),
     Structures(structures::Options),
     Ready(ready::Options),
@@ -109,6 +111,7 @@ fn run(cli: &Cli) -> Result<()> {
         Demo::Churn(options) => churn::run(options)?,
         Demo::Registered(options) => registered::run(options)?,
         Demo::Many(options) => many::run(options)?,
+        Demo::Pitfalls(options) => pitfalls::run(options)?,
         Demo::Life(options) => life::run(options)?,
         Demo::Structures(options) => structures::run(options)?,
         Demo::Ready(options) => ready::run(options)?,

@@ -241,12 +241,48 @@ fn a_check_ends_in_a_sentence_and_an_exit_code_that_agree() {
 
 #[test]
 fn every_command_shows_examples_in_its_help() {
-    for command in ["check", "trace", "record", "report", "herd", "compare", "export", "top"] {
+    for command in ["check", "trace", "record", "report", "herd", "lint", "compare", "export", "top"] {
         let output = run(&[command, "--help"]);
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         assert!(output.status.success());
         assert!(text.contains("Examples:") && text.contains(&format!("eptrace {command}")), "{command}: {text}");
     }
+}
+
+#[test]
+fn every_rule_of_lint_is_listed_and_explained() {
+    let list = run(&["lint", "--list"]);
+    let list = String::from_utf8_lossy(&list.stdout).into_owned();
+    let ids: Vec<&str> = list.lines().filter_map(|line| line.split(' ').next()).collect();
+    assert!(ids.contains(&"thundering-herd"), "{list}");
+    for id in ids {
+        let output = run(&["lint", "--explain", id]);
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success() && text.starts_with(id) && text.contains("What to do"), "{text}");
+    }
+    let output = run(&["lint", "--explain", "no-such-rule"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(said(&output).contains("possible values"), "{}", said(&output));
+}
+
+#[test]
+fn lint_reads_a_recording_without_privilege_and_exits_by_what_it_finds() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("trace");
+    trace(&path);
+    let path = path.to_str().expect("a plain path");
+    let output = if is_root() {
+        without_capabilities(&["lint", "--json", "--fail-on", "note", path]).output().expect("it starts")
+    } else {
+        run(&["lint", "--json", "--fail-on", "note", path])
+    };
+    assert!(output.status.success(), "{}", said(&output));
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("one object");
+    assert_eq!((report["schema_version"].as_u64(), report["kind"].as_str()), (Some(1), Some("lint")));
+    assert_eq!(run(&["lint", "-p", "1", path]).status.code(), Some(2), "a file or a process, not both");
+    refused(&run(&["lint", "/no/such/file"]), 2, "/no/such/file");
+    refused(&run(&["lint", "--format", "html", path]), 2, "no page");
+    as_root(&["lint", "--", "no-such-command-at-all", "with", "words"], "there is no command `no-such-command-at-all`");
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod build;
 mod compare;
 mod herd;
 pub mod history;
+pub mod lint;
 pub mod player;
 mod report;
 mod source;

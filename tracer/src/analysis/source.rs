@@ -106,7 +106,7 @@ fn listen_key(file: &File) -> Option<Listen> {
     internet.then_some((info.family, info.sock_type, info.local, info.local_port))
 }
 
-/// What a file is called.
+/// What a file is called: `tcp 127.0.0.1:80`.
 pub(crate) fn name(file: &File, info: &TraceInfo) -> String {
     let kind = kind(file, info);
     if let Some(known) = file.info.filter(|known| matches!(known.family, AF_INET | AF_INET6)) {

@@ -60,10 +60,8 @@ impl FormatArgs {
             Format::Json => Box::new(Json),
             Format::Markdown => Box::new(Markdown),
             Format::Text | Format::Html => {
-                let stdout = std::io::stdout();
-                let width = terminal_size::terminal_size_of(&stdout).map(|(width, _)| width.0);
-                let terminal = stdout.is_terminal() && self.output.is_none();
-                Box::new(Text { width: width.unwrap_or(WIDTH_ELSEWHERE), colour: colour(terminal) })
+                let terminal = std::io::stdout().is_terminal() && self.output.is_none();
+                Box::new(Text { width: width(), colour: colour(terminal) })
             }
         }
     }
@@ -80,6 +78,11 @@ impl Destination {
             None => print(text),
         }
     }
+}
+
+/// Columns of standard output.
+pub(super) fn width() -> u16 {
+    terminal_size::terminal_size_of(std::io::stdout()).map_or(WIDTH_ELSEWHERE, |(width, _)| width.0)
 }
 
 /// Colours only on a terminal, and not where `NO_COLOR` is set to anything (no-color.org).

@@ -7,6 +7,7 @@ mod follow;
 mod format;
 mod held;
 mod herd;
+mod lint;
 mod privilege;
 mod progress;
 mod reading;
@@ -36,13 +37,14 @@ Examples:
   eptrace check                                  can this kernel be traced, hook by hook
   eptrace top -p 1234                            what happens at its eventpolls, live
   eptrace herd -p 1234 --duration 10             is there a thundering herd
+  eptrace lint -- ./server                       pitfalls, with evidence and what to do
   eptrace trace -- ./server                      every event as it happens
   eptrace record -o run.eptrace -p 1234          into a file, for later
   eptrace report --format html -o run.html run.eptrace   a page to look at
   eptrace compare before.eptrace after.eptrace   did the fix work
   eptrace export run.eptrace --format perfetto -o run.pftrace   a timeline
 
-Exit codes: 0 done, 1 a finding (--fail-on-herd), 2 an error, 3 this kernel cannot be traced."
+Exit codes: 0 done, 1 a finding (--fail-on-herd, --fail-on, --deny), 2 an error, 3 this kernel cannot be traced."
 )]
 struct Cli {
     /// Say more: the whole log of a verifier that refuses a probe (-v), what the probes log (-vv)
@@ -64,6 +66,8 @@ enum Command {
     Report(report::ReportArgs),
     /// Is there a thundering herd? The fan-out of every shared listening socket, and a verdict
     Herd(herd::HerdArgs),
+    /// Find pitfalls of epoll in a running program, a command or a trace file: with evidence, and what to do
+    Lint(Box<lint::LintArgs>),
     /// Put two recordings side by side: before a change, and after
     Compare(report::CompareArgs),
     /// Watch eventpolls live in the terminal: who is called back, who wakes, and what for
@@ -96,6 +100,7 @@ pub fn main() -> ExitCode {
         Command::Record(args) => record::run(args, cli.verbose).map(done),
         Command::Report(args) => report::run(args).map(done),
         Command::Herd(args) => herd::run(args, cli.verbose),
+        Command::Lint(args) => lint::run(args, cli.verbose),
         Command::Compare(args) => report::run_compare(args).map(done),
         Command::Top(args) => top::run(args, cli.verbose).map(done),
         Command::Export(args) => export::run(args).map(done),

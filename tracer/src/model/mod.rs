@@ -36,6 +36,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 pub use audit::{Audit, Difference};
 pub use counts::Counts;
+pub(crate) use counts::op;
 pub use eventpoll::{Eventpoll, Eventpolls};
 pub use file::{File, Files, ItemFlags, SourceStats};
 pub use histogram::Histogram;
@@ -45,6 +46,7 @@ pub use journal::{EndedStay, Journal, Move, SettledWake};
 pub use limits::{Exceeded, Limits};
 pub use lists::{Lists, Waiter};
 pub use loss::{LossKey, Losses};
+pub(crate) use outcome::{EPOLLET, EPOLLONESHOT};
 pub use outcome::{Outcome, Outcomes};
 pub use ready::{Came, CameCounts, Memberships, Went, WentCounts};
 pub use task::{OpenWait, Task, Tasks, comm};

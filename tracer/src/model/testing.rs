@@ -1,6 +1,7 @@
 //! Synthetic traces: a builder that makes the events a kernel would make.
 
 pub(crate) mod nonsense;
+mod waits;
 
 use tracer_common::events::{
     Accept, Callback, Ctl, EventpollGone, FileGone, FileInfo, Fork, Hooked, Returned, Scan, TaskExit, TaskName,
@@ -199,6 +200,14 @@ impl Trace {
         let header = self.header(tid);
         let flags = flags | scan_flags::IN_WAIT | scan_flags::LISTS_KNOWN;
         self.events.push(Event::Scan(Scan { header, ep, first_left: 0, delivered, flags }));
+    }
+
+    /// A scan inside a wait that did not reach this item and those behind it.
+    pub(crate) fn scan_leaving(&mut self, tid: u32, ep: u64, delivered: i32, flags: u32, first_left: u64) {
+        self.scan(tid, ep, delivered, flags);
+        if let Some(Event::Scan(scan)) = self.events.last_mut() {
+            scan.first_left = first_left;
+        }
     }
 
     pub(crate) fn accept(&mut self, tid: u32, file: u64, ret: i32) {

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::Output;
+use crate::analysis::lint::LintReport;
 use crate::analysis::{Comparison, Report};
 
 /// Prints reports as one line of JSON.
@@ -16,6 +17,10 @@ impl Output for Json {
 
     fn comparison(&self, comparison: &Comparison) -> String {
         one_line(comparison)
+    }
+
+    fn lint(&self, report: &LintReport) -> String {
+        one_line(report)
     }
 }
 

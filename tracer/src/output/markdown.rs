@@ -3,7 +3,8 @@
 use std::fmt::Write as _;
 
 use super::layout::{self, Grid};
-use super::{Output, sanitize};
+use super::{Output, lint, sanitize};
+use crate::analysis::lint::LintReport;
 use crate::analysis::{Comparison, HerdRow, Report};
 
 /// Prints reports as Markdown.
@@ -55,6 +56,25 @@ impl Output for Markdown {
         }
         page.list(comparison.only_before.iter().map(|name| format!("only before: {name}")));
         page.list(comparison.only_after.iter().map(|name| format!("only after: {name}")));
+        page.finish()
+    }
+
+    fn lint(&self, report: &LintReport) -> String {
+        let mut page = Page::default();
+        page.alarms(&lint::alarms(report));
+        page.heading(1, "eptrace lint");
+        page.list(lint::facts(report).into_iter().map(|(name, value)| format!("{name}: {value}")));
+        page.list(report.limits.clone());
+        for finding in &report.findings {
+            page.heading(2, &format!("{}: {}", finding.severity.name(), finding.rule));
+            page.paragraph(&finding.sentence);
+            page.list(lint::details(finding).into_iter().map(|(name, value)| format!("{name}: {value}")));
+        }
+        if !report.unjudged.is_empty() {
+            page.heading(2, "Cannot be judged");
+            page.list(report.unjudged.iter().map(|unjudged| format!("{}: {}", unjudged.rule, unjudged.why)));
+        }
+        page.paragraph(&lint::summary(report));
         page.finish()
     }
 }

@@ -10,6 +10,7 @@ pub mod json;
 mod layout;
 pub mod lines;
 mod lines_json;
+mod lint;
 mod markdown;
 pub mod names;
 pub mod sanitize;
@@ -19,9 +20,11 @@ mod text;
 
 pub use json::Json;
 pub(crate) use layout::task_name;
+pub use lint::{explain, rules};
 pub use markdown::Markdown;
 pub use text::Text;
 
+use crate::analysis::lint::LintReport;
 use crate::analysis::{Comparison, Report};
 
 /// A format that reports are printed in. Every text ends with a newline.
@@ -31,4 +34,7 @@ pub trait Output {
 
     /// Prints a comparison.
     fn comparison(&self, comparison: &Comparison) -> String;
+
+    /// Prints pitfalls that were found.
+    fn lint(&self, report: &LintReport) -> String;
 }

@@ -6,7 +6,8 @@ use anstyle::{AnsiColor, Style};
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 
 use super::layout::{self, Grid};
-use super::{Output, sanitize};
+use super::{Output, lint, sanitize};
+use crate::analysis::lint::{LintReport, Severity};
 use crate::analysis::{Comparison, HerdRow, Report, Verdict};
 
 /// The narrowest width that is respected.
@@ -90,6 +91,43 @@ impl Output for Text {
             }
         }
         page.text
+    }
+
+    fn lint(&self, report: &LintReport) -> String {
+        let mut page = Page::new(*self);
+        page.alarms(&lint::alarms(report));
+        page.heading("eptrace lint");
+        for (name, value) in lint::facts(report) {
+            page.paragraph(&format!("  {name:<9} "), &value, Style::new());
+        }
+        for limit in &report.limits {
+            page.paragraph("  note: ", limit, Style::new());
+        }
+        for finding in &report.findings {
+            page.gap();
+            let title = format!("{} [{}]: {}", finding.severity.name(), finding.rule, finding.sentence);
+            page.paragraph("", &title, style_of_severity(finding.severity));
+            for (name, value) in lint::details(finding) {
+                page.paragraph(&format!("  {name:<10} "), &value, Style::new());
+            }
+        }
+        if !report.unjudged.is_empty() {
+            page.section("Cannot be judged");
+        }
+        for unjudged in &report.unjudged {
+            page.paragraph("  ", &format!("{}: {}", unjudged.rule, unjudged.why), UNSURE);
+        }
+        page.gap();
+        page.paragraph("", &lint::summary(report), Style::new());
+        page.text
+    }
+}
+
+const fn style_of_severity(severity: Severity) -> Style {
+    match severity {
+        Severity::Error => ALARM,
+        Severity::Warning => UNSURE,
+        Severity::Note => HEADING,
     }
 }
 

@@ -9,6 +9,7 @@ mod independent;
 mod killed;
 mod life;
 mod limits;
+mod lint;
 mod loss;
 pub(crate) mod matrix;
 mod pages;
@@ -46,6 +47,7 @@ pub(crate) fn cases(filter: &str) -> Vec<Case> {
     cases.extend(life::cases());
     cases.extend(pages::cases());
     cases.extend(steps::cases());
+    cases.extend(lint::cases());
     cases.extend(foreign::cases());
     cases.retain(|case| case.name.contains(filter));
     cases

@@ -28,12 +28,16 @@ pub(super) fn lost(report: &Value) -> Result<u64> {
         .filter(|row| row["loses_events"] == true)
         .all(|row| row["reason"].as_str().is_some_and(|reason| REASONS.contains(&reason)));
     let kernel = report["kernel"].as_str().unwrap_or_default();
-    let preempts =
-        kernel.split('.').next().and_then(|major| major.parse().ok()).is_some_and(|major: u32| major >= FIRST);
-    ensure!(events == 0 || preempts, "events were lost on {kernel}, which preempts no probe: {lost}");
+    ensure!(events == 0 || preempts(report), "events were lost on {kernel}, which preempts no probe: {lost}");
     ensure!(skipped, "events were lost, and not to preemption: {lost}");
     ensure!(events <= (all / ONE_IN).max(FEW), "{events} of {all} events were lost to preemption: {lost}");
     Ok(events)
+}
+
+/// Whether the kernel of a report is one that preempts.
+pub(super) fn preempts(report: &Value) -> bool {
+    let kernel = report["kernel"].as_str().unwrap_or_default();
+    kernel.split('.').next().and_then(|major| major.parse().ok()).is_some_and(|major: u32| major >= FIRST)
 }
 
 /// Losses are there, they are few, and the report says so.

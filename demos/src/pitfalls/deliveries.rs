@@ -1,0 +1,50 @@
+//! Events that are not dealt with, or only a few at a time.
+
+use std::os::fd::AsFd as _;
+
+use anyhow::{Context as _, Result, ensure};
+use nix::sys::epoll::{EpollEvent, EpollFlags};
+
+use super::calls::epoll;
+use crate::counted::Counted;
+use crate::fds::eventfd;
+
+/// How many waits are made.
+const WAITS: usize = 200;
+/// Descriptors that are all ready.
+const READY: usize = 32;
+/// And how many of them a wait has room for.
+const SMALL: usize = 4;
+
+/// Waits for a pipe whose writer has gone.
+pub(super) fn hangup(calls: &mut Counted, correct: bool) -> Result<()> {
+    let (reader, writer) = std::io::pipe().context("pipe")?;
+    let epoll = epoll()?;
+    calls.add(&epoll, reader.as_fd(), EpollEvent::new(EpollFlags::EPOLLIN, 0))?;
+    drop(writer);
+    let mut room = [EpollEvent::empty(); 8];
+    for _ in 0..WAITS {
+        let events = calls.wait(&epoll, &mut room)?;
+        ensure!(events.first().map(EpollEvent::events) == Some(EpollFlags::EPOLLHUP), "not a hangup but {events:?}");
+        if correct {
+            return calls.delete(&epoll, reader.as_fd());
+        }
+    }
+    Ok(())
+}
+
+/// Waits while many descriptors are ready.
+pub(super) fn small_maxevents(calls: &mut Counted, correct: bool) -> Result<()> {
+    let files = (0..READY).map(|_| eventfd(1)).collect::<Result<Vec<_>>>()?;
+    let epoll = epoll()?;
+    for (data, file) in (0..).zip(&files) {
+        calls.add(&epoll, file.as_fd(), EpollEvent::new(EpollFlags::EPOLLIN, data))?;
+    }
+    let mut room = [EpollEvent::empty(); READY];
+    let length = if correct { READY } else { SMALL };
+    for _ in 0..WAITS {
+        let returned = calls.wait(&epoll, &mut room[..length])?.len();
+        ensure!(returned == length, "{returned} events came where {length} have room");
+    }
+    Ok(())
+}

@@ -1,0 +1,122 @@
+//! An `EPOLLONESHOT` item was delivered, something came since, and nobody armed it again.
+
+use tracer_common::Hook;
+
+use super::cases::{Cases, Judged};
+use super::rule::{About, Rule, Scene, Severity};
+use super::runs::ms;
+use super::step::{Step, Subject, What};
+use super::table::{Items, Tasks};
+use crate::model::{EPOLLONESHOT, Outcome, TaskId, op};
+
+/// So long after the first unheard callback the item is still disabled, milliseconds.
+const DISABLED_MS: u64 = 500;
+
+static ABOUT: About = About {
+    id: "oneshot-not-rearmed",
+    severity: Severity::Error,
+    summary: "an EPOLLONESHOT item was delivered and never armed again, though more came",
+    explain: "EPOLLONESHOT disables an item when it is delivered: its mask loses all events, hangups included. It stays in the \
+              eventpoll, and its source goes on calling it back, but each of these callbacks does nothing. Only EPOLL_CTL_MOD makes \
+              it speak again; it looks by itself whether something is there, so nothing is lost by arming late.",
+    cure: "Call epoll_ctl(EPOLL_CTL_MOD) with the mask once the descriptor has been dealt with, on every way out of the handler.",
+    thresholds: &[(
+        "milliseconds that the item stays disabled after a callback that it could not hear, while the task waits again",
+        DISABLED_MS,
+    )],
+    needs: &[Hook::WaitExit, Hook::WaitEnter, Hook::Callback, Hook::Ctl, Hook::Release],
+    absence: true,
+};
+
+/// An item that was delivered and is disabled.
+#[derive(Debug, Clone, Copy, Default)]
+struct Disabled {
+    task: Option<TaskId>,
+    /// How many waits its task had begun.
+    waits: u64,
+    row: u64,
+    unheard: u64,
+    first_unheard: Option<(u64, u64)>,
+    /// It was disabled when the model last looked.
+    seen: bool,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct OneshotNotRearmed {
+    items: Items<Disabled>,
+    waits: Tasks<u64>,
+    last_ns: u64,
+    cases: Cases,
+}
+
+impl OneshotNotRearmed {
+    /// Whoever got it has gone back to wait: it is not being dealt with any more, as far as that task goes.
+    fn left_alone(&self, disabled: &Disabled) -> bool {
+        disabled.task.and_then(|task| self.waits.known(task)).is_some_and(|waits| *waits > disabled.waits)
+    }
+}
+
+impl Rule for OneshotNotRearmed {
+    fn about(&self) -> &'static About {
+        &ABOUT
+    }
+
+    fn see(&mut self, step: &Step, _scene: &Scene<'_>) {
+        self.last_ns = self.last_ns.max(step.at_ns);
+        match step.what {
+            What::Waits { .. } => {
+                if let Some(waits) = step.task.and_then(|task| self.waits.at(task)) {
+                    *waits = step.waits;
+                }
+            }
+            What::Delivered { item, mask, .. } if mask & EPOLLONESHOT != 0 => {
+                if let Some(disabled) = self.items.at(&item) {
+                    *disabled = Disabled {
+                        task: step.task,
+                        waits: step.waits,
+                        row: step.row,
+                        seen: true,
+                        ..Disabled::default()
+                    };
+                }
+            }
+            What::Called { item, outcome, key } => {
+                if outcome != Outcome::Disabled {
+                    // Armed again, whoever did it.
+                    self.items.forget(&item);
+                } else if let Some(disabled) = self.items.known(&item).filter(|_| key != 0) {
+                    disabled.unheard = disabled.unheard.saturating_add(1);
+                    disabled.first_unheard.get_or_insert((step.row, step.at_ns));
+                }
+            }
+            What::Ctl { ep, file: Some(file), fd, op: op::MOD | op::DEL, ret: 0 } => {
+                self.items.forget(&Subject { ep, file, fd });
+            }
+            What::FileGone { file } => _ = self.items.forget_file(file),
+            What::EventpollGone { ep } => self.items.forget_ep(ep),
+            _ => {}
+        }
+    }
+
+    fn judge(&mut self, scene: &Scene<'_>, judged: &mut Judged) {
+        let end = scene.model.span().stopped.unwrap_or(self.last_ns).max(self.last_ns);
+        for (item, disabled) in self.items.iter().filter(|(_, disabled)| disabled.seen) {
+            let Some((row, at_ns)) = disabled.first_unheard else { continue };
+            let since = end.saturating_sub(at_ns);
+            if since < DISABLED_MS * 1_000_000 || !self.left_alone(disabled) {
+                continue;
+            }
+            self.cases.note(&item, (disabled.task, row), scene, || {
+                format!(
+                    "delivered in row {}, then {} callbacks unheard, the first {} before the end of the trace",
+                    disabled.row,
+                    disabled.unheard,
+                    ms(since)
+                )
+            });
+        }
+        self.cases.accuse(judged, |case| {
+            format!("{} was delivered with EPOLLONESHOT and not armed again, though its source called.", case.subject())
+        });
+    }
+}

@@ -1,0 +1,104 @@
+//! `eptrace lint` on the demos: each pitfall is found, its correct twin is clean, and so is every other demo.
+
+use std::collections::BTreeSet;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use serde_json::Value;
+
+use super::preempted;
+use crate::herd::outcome::json;
+use crate::vm::plan::Job;
+use crate::vm::session::JobResult;
+use crate::vmtest::Case;
+
+const TIMEOUT_S: u64 = 120;
+
+/// Demos, and the rules that must find something in them.
+const DEMOS: [(&[&str], &[&str]); 8] = [
+    (
+        &["pitfalls", "--json"],
+        &["accept-fails", "ctl-churn", "ctl-fails", "hangup-ignored", "small-maxevents", "zero-timeout-spin"],
+    ),
+    (&["pitfalls", "--correct", "--json"], &[]),
+    (&["herd", "--json", "--mode", "lt", "--connections", "100"], &["thundering-herd"]),
+    (&["herd", "--json", "--mode", "exclusive", "--connections", "100"], &["exclusive-imbalance"]),
+    (&["herd", "--json", "--mode", "oneshot", "--connections", "100"], &[]),
+    (&["cycle", "--json", "--iterations", "1000"], &[]),
+    (&["churn", "--json"], &[]),
+    (&["life", "--json"], &[]),
+];
+
+pub(super) fn cases() -> Vec<Case> {
+    ["fentry", "kprobe"].map(case).into()
+}
+
+fn case(backend: &'static str) -> Case {
+    let job = |(demo, _): &(&[&str], &[&str])| {
+        let lint = ["eptrace", "lint", "--json", "--backend", backend, "--", "demos"];
+        Job::new(&format!("lint of demos {}", demo.join(" ")), &[&lint, *demo].concat(), TIMEOUT_S)
+    };
+    Case {
+        name: format!("lint finds each demo's pitfall, and nothing else, with {backend}"),
+        jobs: DEMOS.iter().map(job).collect(),
+        check: Box::new(|results| {
+            ensure!(results.len() == DEMOS.len(), "{} demos have {} results", DEMOS.len(), results.len());
+            for (result, (demo, expected)) in results.iter().zip(DEMOS) {
+                judge(result, expected).with_context(|| format!("demos {}", demo.join(" ")))?;
+            }
+            Ok(())
+        }),
+    }
+}
+
+fn judge(result: &JobResult, expected: &[&str]) -> Result<()> {
+    finds(&json(result, "eptrace lint --json")?, expected)
+}
+
+/// Just these rules find something, but for those that cannot be judged because preemption lost a record.
+pub(super) fn finds(report: &Value, expected: &[&str]) -> Result<()> {
+    let rules = |key: &str| -> Result<BTreeSet<&str>> {
+        let rows = report.get(key).and_then(Value::as_array).with_context(|| format!("the report has no {key}"))?;
+        rows.iter().map(|row| row["rule"].as_str().with_context(|| format!("no rule in {row}"))).collect()
+    };
+    let (found, unjudged) = (rules("findings")?, rules("unjudged")?);
+    let lost = report["lost"].as_u64().context("the report does not say what was lost")?;
+    let expected: BTreeSet<&str> = expected.iter().copied().collect();
+    if let Some(wrong) = found.difference(&expected).next() {
+        bail!("{wrong} accuses: {}", report["findings"]);
+    }
+    for missed in expected.difference(&found) {
+        let excused = lost > 0 && unjudged.contains(missed) && preempted::preempts(report);
+        ensure!(excused, "{missed} found nothing; {}", report["unjudged"]);
+    }
+    ensure!(lost > 0 || unjudged.is_empty(), "nothing was lost, but not everything is judged: {}", report["unjudged"]);
+    ensure!(lost == 0 || preempted::preempts(report), "{lost} events were lost");
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::finds;
+    use serde_json::{Value, json};
+
+    fn report(kernel: &str, lost: u64, found: &[&str], unjudged: &[&str]) -> Value {
+        let rows = |rules: &[&str]| rules.iter().map(|rule| json!({"rule": rule})).collect::<Vec<_>>();
+        json!({"kernel": kernel, "lost": lost, "findings": rows(found), "unjudged": rows(unjudged)})
+    }
+
+    #[test]
+    fn a_pitfall_that_is_missed_and_an_accusation_too_many_are_failures() {
+        assert!(finds(&report("6.1.0", 0, &["a"], &[]), &["a"]).is_ok());
+        assert!(finds(&report("6.1.0", 0, &[], &[]), &["a"]).is_err());
+        assert!(finds(&report("6.1.0", 0, &["a", "b"], &[]), &["a"]).is_err());
+        assert!(finds(&report("6.1.0", 0, &["a"], &["b"]), &["a"]).is_err());
+        assert!(finds(&json!({}), &[]).is_err());
+    }
+
+    #[test]
+    fn only_what_preemption_lost_excuses_a_rule() {
+        assert!(finds(&report("7.3.4", 2, &[], &["a"]), &["a"]).is_ok());
+        assert!(finds(&report("7.3.4", 2, &[], &[]), &["a"]).is_err());
+        assert!(finds(&report("6.1.0", 2, &[], &["a"]), &["a"]).is_err());
+        assert!(finds(&report("6.1.0", 2, &["a"], &[]), &["a"]).is_err());
+    }
+}
