@@ -11,9 +11,11 @@ const HANGS_AFTER: u32 = 120;
 pub(crate) fn command(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_demos"));
     command.args(args);
-    // SAFETY: the closure makes one system call, which survives exec.
+    // SAFETY: the closure makes two system calls, whose effects survive exec.
     unsafe {
         command.pre_exec(|| {
+            // A shell that puts the tests into the background has them, and what they start, ignore it.
+            libc::signal(libc::SIGINT, libc::SIG_DFL);
             libc::alarm(HANGS_AFTER);
             Ok(())
         });
