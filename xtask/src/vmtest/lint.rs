@@ -24,7 +24,7 @@ const DEMOS: [(&[&str], &[&str]); 8] = [
     (&["herd", "--json", "--mode", "exclusive", "--connections", "100"], &["exclusive-imbalance"]),
     (&["herd", "--json", "--mode", "oneshot", "--connections", "100"], &[]),
     (&["cycle", "--json", "--iterations", "1000"], &[]),
-    (&["churn", "--json"], &[]),
+    (&["churn", "--json", "--operations", "500"], &[]),
     (&["life", "--json"], &[]),
 ];
 
