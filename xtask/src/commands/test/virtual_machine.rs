@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 
 use super::Tally;
 use crate::progress;
-use crate::setup::{busybox, guest_build, tools};
+use crate::setup::{busybox, emulator, guest_build, tools};
 use crate::vm::initramfs::Contents;
 use crate::vm::kernel::{self, Kernel, Selector};
 use crate::vm::plan::Plan;
@@ -17,6 +17,9 @@ use crate::vm::session::{self, JobResult, Shape};
 use crate::vmtest::matrix::Matrix;
 use crate::vmtest::{self, Case, foreign};
 
+/// How many guests run at a time.
+const GUESTS: usize = 2;
+
 /// Runs all cases on all kernels; `matrix` takes what they say of kernels and backends.
 pub(super) fn tests(shape: &Shape, kernels: &[Selector], filter: &str, matrix: &mut Matrix) -> Result<Tally> {
     let cases = vmtest::cases(filter);
@@ -24,7 +27,7 @@ pub(super) fn tests(shape: &Shape, kernels: &[Selector], filter: &str, matrix: &
         return Ok(Tally::default());
     }
     let otherwise = ", or leave the virtual machine out with --no-vm";
-    session::qemu(shape.qemu.as_ref())?;
+    emulator::find(shape.qemu.as_ref())?;
     let bpftrace = tools::find_or_install(&tools::BPFTRACE, otherwise)?;
     let kernels = kernels.iter().map(kernel::resolve).collect::<Result<Vec<_>>>()?;
     let programs = guest_build::build(&["xtask", "eptrace", "demos"])?;
@@ -46,22 +49,22 @@ pub(super) fn tests(shape: &Shape, kernels: &[Selector], filter: &str, matrix: &
         progress::say(&format!("{}: {tally} in {:.1} s", kernel.name, start.elapsed().as_secs_f64()));
         tally
     };
-    // A guest whose processors take turns keeps one of ours busy: two of them run side by side.
-    let (in_turns, at_once): (Vec<_>, Vec<_>) = numbered.into_iter().partition(|(_, kernel)| kernel.patches_much());
-    let mut total = Tally::default();
-    for kernel in at_once {
-        total.add(test(kernel));
-    }
-    for pair in in_turns.chunks(2) {
-        let tallies: Vec<Tally> = std::thread::scope(|scope| {
-            let running: Vec<_> = pair.iter().map(|&kernel| scope.spawn(move || test(kernel))).collect();
-            running.into_iter().map(|kernel| kernel.join().unwrap_or(Tally::FAILED)).collect()
-        });
-        for tally in tallies {
-            total.add(tally);
+    // A guest often waits for one of its processors only: a second one makes use of the other.
+    let next = Mutex::new(numbered.into_iter());
+    let queue = || {
+        let mut total = Tally::default();
+        while let Some(kernel) = { next.lock().unwrap_or_else(PoisonError::into_inner).next() } {
+            total.add(test(kernel));
         }
-    }
-    Ok(total)
+        total
+    };
+    Ok(std::thread::scope(|scope| {
+        let mut total = Tally::default();
+        for running in [(); GUESTS].map(|()| scope.spawn(queue)) {
+            total.add(running.join().unwrap_or(Tally::FAILED));
+        }
+        total
+    }))
 }
 
 fn on_kernel(
