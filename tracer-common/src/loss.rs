@@ -83,12 +83,14 @@ pub enum Miss {
     Truncated = 4,
     /// Callbacks nested deeper than the kernel's own limit: the context of a wake-up is not known.
     TooDeep = 5,
+    /// An entry had no exit: all instances of the kretprobe were taken.
+    NoExit = 6,
 }
 
 impl Miss {
     /// Every reason, in the order of its number.
-    pub const ALL: [Self; 6] =
-        [Self::RingFull, Self::MapFull, Self::ReadFailed, Self::NoEntry, Self::Truncated, Self::TooDeep];
+    pub const ALL: [Self; 7] =
+        [Self::RingFull, Self::MapFull, Self::ReadFailed, Self::NoEntry, Self::Truncated, Self::TooDeep, Self::NoExit];
 
     /// The name that outputs and trace files use.
     #[must_use]
@@ -100,6 +102,7 @@ impl Miss {
             Self::NoEntry => "no-entry",
             Self::Truncated => "truncated",
             Self::TooDeep => "too-deep",
+            Self::NoExit => "no-exit",
         }
     }
 
@@ -138,5 +141,5 @@ pub const LOSS_SLOTS: u32 = HOOKS * MISSES;
 
 /// How many hooks there are.
 pub const HOOKS: u32 = 12;
-const MISSES: u32 = 6;
+const MISSES: u32 = 7;
 const _: () = assert!(HOOKS as usize == Hook::ALL.len() && MISSES as usize == Miss::ALL.len());

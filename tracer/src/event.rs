@@ -165,13 +165,14 @@ pub enum LossReason {
 
 impl LossReason {
     /// Every reason, in a fixed order.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Probe(Miss::RingFull),
         Self::Probe(Miss::MapFull),
         Self::Probe(Miss::ReadFailed),
         Self::Probe(Miss::NoEntry),
         Self::Probe(Miss::Truncated),
         Self::Probe(Miss::TooDeep),
+        Self::Probe(Miss::NoExit),
         Self::Skipped,
         Self::Recursion,
         Self::Late,

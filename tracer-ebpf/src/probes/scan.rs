@@ -11,17 +11,29 @@ use tracer_common::events::{DELIVERED_UNKNOWN, Scan, scan_flags};
 use tracer_common::{Hook, Miss};
 
 use crate::audit::Snapshot;
-use crate::emit::{Now, current_tid, emit, settle};
+use crate::emit::{Now, count, current_tid, emit, settle};
 use crate::globals::{config, offset};
 use crate::rescue::{Point, with_twins};
+use crate::tasks::TaskState;
 use crate::{audit, filter, kread, tasks};
 
 /// The most scans inside each other: an eventpoll watched by an eventpoll, `EP_MAX_NESTS` deep.
 const MAX_SCANS: u32 = 8;
 
-/// Between a kprobe and its kretprobe on 5.10: eventpoll and list, by task and depth. Where no such pair is attached, empty.
+/// A scan between its kprobe and its kretprobe.
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct Begun {
+    ep: u64,
+    list: u64,
+    /// The stack pointer at the function's first instruction. The kernel has few instances of a kretprobe, and calls beyond them have an
+    /// entry and no exit: the stack tells which entry an exit belongs to.
+    sp: u64,
+}
+
+/// Between a kprobe and its kretprobe on 5.10, by task and depth. Where no such pair is attached, empty.
 #[map]
-static SCANS: LruHashMap<u64, [u64; 2]> = LruHashMap::with_max_entries(4_096, 0);
+static SCANS: LruHashMap<u64, Begun> = LruHashMap::with_max_entries(4_096, 0);
 
 /// 6.16 to 7.3: `int ep_send_events(struct eventpoll *ep, struct epoll_event *events, int maxevents)`
 #[fexit]
@@ -55,18 +67,21 @@ pub fn scan_proc_kprobe(ctx: ProbeContext) -> u32 {
         return 0;
     }
     match (ctx.arg(0), ctx.arg(1)) {
-        (Some(ep), Some(list)) => settle(Hook::Scan, keep(ep, list)),
+        // SAFETY: the registers at the function's first instruction.
+        (Some(ep), Some(list)) => settle(Hook::Scan, keep(Begun { ep, list, sp: unsafe { (*ctx.regs).rsp } })),
         _ => 0,
     }
 }
 
 /// As [`send_events_proc_fexit`] and [`read_events_proc_fexit`].
 #[kretprobe]
-pub fn scan_proc_kretprobe(_ctx: RetProbeContext) -> u32 {
+pub fn scan_proc_kretprobe(ctx: RetProbeContext) -> u32 {
     if !filter::enabled() {
         return 0;
     }
-    settle(Hook::Scan, kept())
+    // SAFETY: the registers after the function's return, which took the address of return off the stack.
+    let sp = unsafe { (*ctx.regs).rsp } - size_of::<u64>() as u64;
+    settle(Hook::Scan, kept(sp))
 }
 
 with_twins! {
@@ -123,35 +138,61 @@ const fn scan_key(tid: u32, depth: u32) -> u64 {
 }
 
 #[inline(always)]
-fn keep(ep: u64, list: u64) -> Result<(), Miss> {
+fn keep(scan: Begun) -> Result<(), Miss> {
     let now = Now::take();
-    if !filter::traced(now.tgid) && !filter::traced_ep(ep) {
+    if !filter::traced(now.tgid) && !filter::traced_ep(scan.ep) {
         return Ok(());
     }
     let state = tasks::get_or_make(now.tid)?;
-    // SAFETY: a map value outlives the program's run; only this task's own calls write to it.
-    let depth = unsafe { (*state).scans };
-    SCANS.insert(scan_key(now.tid, depth), [ep, list], 0).map_err(|_| Miss::MapFull)?;
-    // SAFETY: as above.
+    // Whoever called this one has its frame above.
+    let depth = unended(now.tid, state, scan.sp + 1);
+    SCANS.insert(scan_key(now.tid, depth), scan, 0).map_err(|_| Miss::MapFull)?;
+    // SAFETY: as in `unended`.
     unsafe { (*state).scans = depth + 1 };
     Ok(())
 }
 
+/// Takes away the scans whose frames lie below `sp` and so have ended without an exit, and counts them. Returns how many are left.
 #[inline(always)]
-fn kept() -> Result<(), Miss> {
+fn unended(tid: u32, state: *mut TaskState, sp: u64) -> u32 {
+    // SAFETY: a map value outlives the program's run; only this task's own calls write to it.
+    let mut depth = unsafe { (*state).scans };
+    for _ in 0..MAX_SCANS {
+        if depth == 0 {
+            break;
+        }
+        let key = scan_key(tid, depth - 1);
+        // SAFETY: as above.
+        if SCANS.get_ptr(key).is_some_and(|inner| unsafe { (*inner).sp } >= sp) {
+            break;
+        }
+        let _ = SCANS.remove(key);
+        depth -= 1;
+        count(Hook::Scan, Miss::NoExit);
+    }
+    // SAFETY: as above.
+    unsafe { (*state).scans = depth };
+    depth
+}
+
+/// The scan that began with this stack pointer has ended.
+#[inline(always)]
+fn kept(sp: u64) -> Result<(), Miss> {
     let now = Now::take();
     let Some(state) = tasks::get(now.tid) else { return Ok(()) };
-    // SAFETY: as in `keep`.
-    let depth = unsafe { (*state).scans };
+    let depth = unended(now.tid, state, sp);
     if depth == 0 {
         return Ok(());
     }
-    // SAFETY: as in `keep`.
-    unsafe { (*state).scans = depth - 1 };
     let key = scan_key(now.tid, depth - 1);
     let Some(found) = SCANS.get_ptr(key) else { return Err(Miss::NoEntry) };
-    // SAFETY: a map value outlives the program's run; only this task's own calls write to it.
-    let [ep, list] = unsafe { *found };
+    // SAFETY: as in `unended`.
+    let Begun { ep, list, sp: begun } = unsafe { *found };
+    if begun != sp {
+        return Err(Miss::NoEntry);
+    }
+    // SAFETY: as in `unended`.
+    unsafe { (*state).scans = depth - 1 };
     let _ = SCANS.remove(key);
     body(ep, DELIVERED_UNKNOWN, list)
 }
