@@ -3,16 +3,17 @@
 //! A tracing program is skipped while it is running on the same CPU already (`__bpf_prog_enter_recur`, kernel/bpf/trampoline.c, 5.12
 //! to 7.3; raw tracepoints likewise, and from 7.x on those of system calls). Where the kernel can be preempted, that is the fate of
 //! every task that takes the CPU from one in the middle of a program. There each program that runs in a task's own calls has three
-//! twins, attached so that they run after it: the program leaves a mark with the task, and a twin does the work where there is none;
-//! the last one takes the mark away. To lose a record takes four tasks that were preempted at one place on one CPU, each in the
-//! middle of another copy. Callbacks and wakes need no twins: interrupts are off around them. Nor do kprobes: preemption is.
+//! twins, attached so that they run after it. Each leaves with the task which of the four came to this place last; one that finds
+//! no copy before it, or one that must be of an earlier call, does the work. To lose a record takes four skips: of all copies, or
+//! of the program in a call that follows one where all its twins were skipped. Callbacks and wakes need no twins: interrupts are
+//! off around them. Nor do kprobes: preemption is.
 
 use tracer_common::{Hook, RESCUE_SLOTS, Rescue};
 
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::PerCpuArray;
 
-use crate::emit::{Now, current_tid};
+use crate::emit::Now;
 use crate::globals::config;
 use crate::tasks::TaskState;
 use crate::{filter, tasks};
@@ -21,56 +22,62 @@ use crate::{filter, tasks};
 #[map]
 static RESCUES: PerCpuArray<u64> = PerCpuArray::with_max_entries(RESCUE_SLOTS, 0);
 
-/// A place where a program and its twin sit: a bit of `TaskState::told`.
+/// A place where a program and its twins sit: two bits of [`TaskState::told`], the number of the copy that came to it last, 0 if none
+/// or the last twin.
 #[derive(Clone, Copy)]
 #[repr(u32)]
 pub(crate) enum Point {
-    Ctl = 1,
-    Hooked = 1 << 1,
-    Scan = 1 << 2,
-    WaitEnter = 1 << 3,
-    WaitExit = 1 << 4,
-    Accept = 1 << 5,
-    Release = 1 << 6,
-    FileGone = 1 << 7,
-    Fork = 1 << 8,
-    Exec = 1 << 9,
-    Exit = 1 << 10,
-    CtlFile = 1 << 12,
-    IoCtlBegins = 1 << 13,
-    IoCtlEnds = 1 << 14,
-    CtlBegins = 1 << 15,
-    CtlFileBegins = 1 << 16,
-    AuditScan = 1 << 17,
-    AuditRelease = 1 << 18,
-    FileGoes = 1 << 19,
-    WaitExitUnseen = 1 << 20,
-    IoWaitBegins = 1 << 21,
-    IoWaitEnds = 1 << 22,
+    Ctl,
+    Hooked,
+    Scan,
+    WaitEnter,
+    WaitExit,
+    Accept,
+    Release,
+    FileGone,
+    Fork,
+    Exec,
+    Exit,
+    CtlFile,
+    IoCtlBegins,
+    IoCtlEnds,
+    CtlBegins,
+    CtlFileBegins,
+    AuditScan,
+    AuditRelease,
+    FileGoes,
+    WaitExitUnseen,
+    IoWaitBegins,
+    IoWaitEnds,
 }
 
 impl Point {
-    /// Marks that cannot be wanted any more when a task comes to this place: their twins were skipped.
-    const fn over(self) -> u32 {
+    /// Its bits.
+    const fn bits(self) -> u64 {
+        3 << (2 * self as u32)
+    }
+
+    /// The bits of places where no call of the task can be any more when it comes to this one.
+    const fn over(self) -> u64 {
         match self {
             Self::Ctl => {
-                Self::CtlBegins as u32 | Self::Hooked as u32 | Self::CtlFileBegins as u32 | Self::CtlFile as u32
+                Self::CtlBegins.bits() | Self::Hooked.bits() | Self::CtlFileBegins.bits() | Self::CtlFile.bits()
             }
-            Self::CtlBegins => Self::Ctl as u32 | Self::Hooked as u32,
-            Self::CtlFileBegins => Self::CtlFile as u32,
-            Self::CtlFile => Self::CtlFileBegins as u32,
-            Self::IoCtlBegins => Self::IoCtlEnds as u32,
-            Self::IoCtlEnds => Self::IoCtlBegins as u32,
-            Self::WaitEnter => Self::WaitExit as u32 | Self::Scan as u32 | Self::AuditScan as u32 | Self::Accept as u32,
-            Self::WaitExit => Self::WaitEnter as u32 | Self::Scan as u32 | Self::AuditScan as u32 | Self::Accept as u32,
-            Self::IoWaitBegins => Self::IoWaitEnds as u32 | Self::Scan as u32 | Self::AuditScan as u32,
-            Self::IoWaitEnds => Self::IoWaitBegins as u32 | Self::Scan as u32 | Self::AuditScan as u32,
-            Self::Scan => Self::AuditScan as u32,
-            Self::AuditScan => Self::Scan as u32,
-            Self::FileGoes => Self::FileGone as u32,
-            Self::FileGone => Self::FileGoes as u32,
-            Self::Release => Self::AuditRelease as u32,
-            Self::AuditRelease => Self::Release as u32,
+            Self::CtlBegins => Self::Ctl.bits() | Self::Hooked.bits(),
+            Self::CtlFileBegins => Self::CtlFile.bits(),
+            Self::CtlFile => Self::CtlFileBegins.bits(),
+            Self::IoCtlBegins => Self::IoCtlEnds.bits(),
+            Self::IoCtlEnds => Self::IoCtlBegins.bits(),
+            Self::WaitEnter => Self::WaitExit.bits() | Self::Scan.bits() | Self::AuditScan.bits() | Self::Accept.bits(),
+            Self::WaitExit => Self::WaitEnter.bits() | Self::Scan.bits() | Self::AuditScan.bits() | Self::Accept.bits(),
+            Self::IoWaitBegins => Self::IoWaitEnds.bits() | Self::Scan.bits() | Self::AuditScan.bits(),
+            Self::IoWaitEnds => Self::IoWaitBegins.bits() | Self::Scan.bits() | Self::AuditScan.bits(),
+            Self::Scan => Self::AuditScan.bits(),
+            Self::AuditScan => Self::Scan.bits(),
+            Self::FileGoes => Self::FileGone.bits(),
+            Self::FileGone => Self::FileGoes.bits(),
+            Self::Release => Self::AuditRelease.bits(),
+            Self::AuditRelease => Self::Release.bits(),
             Self::Hooked | Self::Accept | Self::Fork | Self::Exec | Self::Exit | Self::WaitExitUnseen => 0,
         }
     }
@@ -82,7 +89,10 @@ impl Point {
     }
 }
 
-/// The program: does the work, and leaves its mark where there are twins.
+/// The last of the copies: what it leaves is what a call without any would find.
+const LAST: u64 = 4;
+
+/// The program: does the work, and leaves its number where there are twins.
 #[inline(always)]
 pub(crate) fn first(point: Point, hook: Hook, work: impl FnOnce() -> u32) -> u32 {
     let enabled = filter::enabled();
@@ -103,73 +113,58 @@ pub(crate) fn first(point: Point, hook: Hook, work: impl FnOnce() -> u32) -> u32
                 return ret;
             }
         };
-        mark(state, point);
+        leave(state, point, 1);
     }
     ret
 }
 
+/// The copy of this number has come to the place.
 #[inline(always)]
-fn mark(state: *mut TaskState, point: Point) {
+fn leave(state: *mut TaskState, point: Point, copy: u64) {
     // SAFETY: a map value outlives the program's run; only this task's own calls write to it.
-    unsafe { (*state).told = (*state).told & !point.over() | point as u32 };
-}
-
-/// A twin with others behind it: does the work that no program before it could do.
-#[inline(always)]
-pub(crate) fn again(point: Point, hook: Hook, work: impl FnOnce() -> u32) -> u32 {
-    let Some(state) = unmarked(point, hook, false) else { return 0 };
-    count(hook, Rescue::Done);
-    let ret = work();
-    mark(state, point);
-    ret
-}
-
-/// The last twin: after it nothing is to be done at this place.
-#[inline(always)]
-pub(crate) fn last(point: Point, hook: Hook, work: impl FnOnce() -> u32) -> u32 {
-    let ret = match unmarked(point, hook, true) {
-        Some(_) => {
-            count(hook, Rescue::Done);
-            work()
-        }
-        None => 0,
-    };
-    if matches!(point, Point::Exit) {
-        tasks::forget(current_tid());
+    unsafe {
+        (*state).told = (*state).told & !(point.bits() | point.over()) | (copy % LAST) << (2 * point as u32);
     }
-    ret
 }
 
-/// The task's state where its mark is missing; takes the mark away where it is there and `take` asks for it,
-/// which only the last twin does.
+/// A twin, the copy of this number: does the work that no copy before it did.
 #[inline(always)]
-fn unmarked(point: Point, hook: Hook, take: bool) -> Option<*mut TaskState> {
+pub(crate) fn again(copy: u64, point: Point, hook: Hook, work: impl FnOnce() -> u32) -> u32 {
     if !filter::enabled() {
-        return None;
+        return 0;
     }
     let now = Now::task();
-    match tasks::get(now.tid) {
-        Some(state) => {
-            // SAFETY: as in `mark`.
-            let told = unsafe { (*state).told };
-            if told & point as u32 == 0 {
-                return Some(state);
-            }
-            if take {
-                // SAFETY: as in `mark`.
-                unsafe { (*state).told = told & !(point as u32) & !point.over() };
-            }
-            None
-        }
+    let known = match tasks::get(now.tid) {
         // The program makes a state for every task under trace, so it did not run; or there is no room for one.
         None if filter::traced(now.tgid) => tasks::get_or_make(now.tid).ok(),
-        None => {
-            if take {
-                count(hook, Rescue::LastUntraced);
-            }
-            None
+        state => state,
+    };
+    let Some(state) = known else {
+        if copy == LAST {
+            count(hook, Rescue::LastUntraced);
         }
+        return 0;
+    };
+    // SAFETY: as in `leave`.
+    let before = unsafe { (*state).told } >> (2 * point as u32) & 3;
+    let ret = if before == 0 || before >= copy {
+        count(hook, Rescue::Done);
+        work()
+    } else {
+        0
+    };
+    leave(state, point, copy);
+    if copy == LAST && matches!(point, Point::Exit) {
+        tasks::forget(now.tid);
     }
+    ret
+}
+
+/// A call begins, where no program with twins sees it begin: what its end's copies left before is of earlier calls.
+#[inline(always)]
+pub(crate) fn begins(state: *mut TaskState, end: Point) {
+    // SAFETY: as in `leave`.
+    unsafe { (*state).told &= !end.bits() };
 }
 
 #[inline(always)]
@@ -197,17 +192,17 @@ macro_rules! with_twins {
 
         #[$kind]
         pub fn $second($context: $type) -> $ret {
-            $crate::rescue::again($point, $hook, #[inline(always)] || $work) as $ret
+            $crate::rescue::again(2, $point, $hook, #[inline(always)] || $work) as $ret
         }
 
         #[$kind]
         pub fn $third($context: $type) -> $ret {
-            $crate::rescue::again($point, $hook, #[inline(always)] || $work) as $ret
+            $crate::rescue::again(3, $point, $hook, #[inline(always)] || $work) as $ret
         }
 
         #[$kind]
         pub fn $last($context: $type) -> $ret {
-            $crate::rescue::last($point, $hook, #[inline(always)] || $work) as $ret
+            $crate::rescue::again(4, $point, $hook, #[inline(always)] || $work) as $ret
         }
     };
 }

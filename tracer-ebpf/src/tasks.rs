@@ -48,8 +48,9 @@ pub(crate) struct TaskState {
     pub(crate) ending_ep: u64,
     /// Scans that have begun and not ended, where their own entry is hooked (5.10, kprobe).
     pub(crate) scans: u32,
-    /// Marks of programs that did their work, for their twins.
-    pub(crate) told: u32,
+    pub(crate) pad: u32,
+    /// Which copies of programs came to their places last ([`crate::rescue::Point`]).
+    pub(crate) told: u64,
 }
 
 const EMPTY: TaskState = TaskState {
@@ -68,6 +69,7 @@ const EMPTY: TaskState = TaskState {
     ending_file: 0,
     ending_ep: 0,
     scans: 0,
+    pad: 0,
     told: 0,
 };
 

@@ -9,7 +9,7 @@ use crate::audit::Snapshot;
 use crate::emit::{Now, current_tid, emit, settle};
 use crate::epitem::find;
 use crate::globals::{config, offset};
-use crate::rescue::{Point, with_twins};
+use crate::rescue::{self, Point, with_twins};
 use crate::{audit, context, files, filter, kread, sys_exit, tasks};
 
 /// `EPOLL_CTL_DEL` (uapi/linux/eventpoll.h): the event is not used.
@@ -147,6 +147,7 @@ pub(crate) fn keep(call: Call) -> Result<(), Miss> {
     let state = tasks::get_or_make(now.tid)?;
     // SAFETY: a map value outlives the program's run; only this task's own calls write to it.
     unsafe { (*state).ctl = call };
+    rescue::begins(state, Point::Ctl);
     if audit::on() && call.ep != 0 {
         audit::begin(call.ep);
         let before = audit::snapshot(call.ep);

@@ -6,7 +6,7 @@ use tracer_common::events::Accept;
 use tracer_common::{Hook, Miss};
 
 use crate::emit::{Now, emit, settle};
-use crate::rescue::{Point, with_twins};
+use crate::rescue::{self, Point, with_twins};
 use crate::{file_info, files, filter, sys_exit, tasks};
 
 with_twins! {
@@ -41,6 +41,7 @@ fn keep(fd: i32) -> Result<(), Miss> {
     let state = tasks::get_or_make(now.tid)?;
     // SAFETY: a map value outlives the program's run; only this task's own calls write to it.
     unsafe { (*state).accept_fd = fd };
+    rescue::begins(state, Point::Accept);
     Ok(())
 }
 

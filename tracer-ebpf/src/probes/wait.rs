@@ -8,7 +8,7 @@ use tracer_common::{Hook, MAX_RETURNED, Miss};
 
 use crate::emit::{Now, count, current_tid, emit, settle};
 use crate::globals::config;
-use crate::rescue::{Point, with_twins};
+use crate::rescue::{self, Point, with_twins};
 use crate::tasks::{IN_WAIT, NAMED, STRANGER, TaskState};
 use crate::{audit, context, files, filter, kread, namespace, sys_exit, tasks};
 
@@ -151,6 +151,7 @@ fn begins(now: Now, state: *mut TaskState, call: Call) -> Result<(), Miss> {
         (*state).ep = ep;
         (*state).user_events = events;
     }
+    rescue::begins(state, Point::WaitExit);
     if let Err(miss) = name_once(now, state) {
         count(Hook::WaitEnter, miss);
     }
