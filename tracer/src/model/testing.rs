@@ -59,7 +59,7 @@ impl Trace {
         self.events.push(Event::Mark(Mark { ts_ns: self.now, what }));
     }
 
-    fn header(&mut self, tid: u32) -> Header {
+    pub(crate) fn header(&mut self, tid: u32) -> Header {
         self.now += 1_000;
         Header { cpu: self.cpu, ts_ns: self.now, tgid: PID, tid, ..Header::default() }
     }

@@ -1,5 +1,6 @@
 //! What the model makes of traces whose truth is known.
 
+mod audit;
 mod fanout;
 mod hostile;
 mod identity;

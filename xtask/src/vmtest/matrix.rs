@@ -148,6 +148,16 @@ impl Matrix {
                 self.kernels[*kernel]
             );
         }
+        let sum = |of: fn(&Counts) -> u64| self.counts.values().map(of).sum::<u64>();
+        let _ = writeln!(
+            out,
+            "\nTogether: {} of {} runs equal, {} counts compared, {} audit comparisons, {} differences.",
+            sum(|counts| counts.equal),
+            sum(|counts| counts.runs),
+            sum(|counts| counts.compared),
+            sum(|counts| counts.comparisons),
+            sum(|counts| counts.differences),
+        );
         out
     }
 }
@@ -223,6 +233,7 @@ mod tests {
             "- **scan** is missing: gone. On 6.1 with kprobe.",
             "- `int f(int a)` on 6.1\n",
             "| 6.1.0-56-cloud-amd64 | kprobe | churn | 2 | 1 | 2 | 4 | 14 | 2 |",
+            "\nTogether: 1 of 2 runs equal, 2 counts compared, 14 audit comparisons, 2 differences.\n",
         ] {
             assert!(text.contains(expected), "no {expected:?} in\n{text}");
         }

@@ -1,0 +1,191 @@
+//! The model beside walks of the kernel's lists: what agrees, what differs, and what says nothing.
+
+use tracer_common::events::{Audited, AuditedItem, audit_flags, audit_list, audit_moment, scan_flags};
+
+use crate::event::Event;
+use crate::model::audit::Audit;
+use crate::model::testing::{ET, Item, LISTENER, LT, PID, Trace, ep};
+
+const VALID: u32 = audit_flags::VALID;
+
+/// A walk by a task: items on the ready list, and those that a scan left over.
+fn walk(trace: &mut Trace, tid: u32, moment: u32, flags: u32, ready: &[Item], left: &[Item]) {
+    let header = trace.header(tid);
+    let (on_ready, on_left) = (ready.iter().map(|item| (audit_list::READY, item)), left.iter());
+    let items = on_ready.chain(on_left.map(|item| (audit_list::LEFT_OVER, item)));
+    let mut count = 0;
+    for (list, item) in items {
+        trace.events.push(Event::AuditedItem(AuditedItem { header, ep: ep(1), epi: item.epi, list, index: count }));
+        count += 1;
+    }
+    trace.events.push(Event::Audited(Audited { header, ep: ep(1), moment, flags, count, pad: 0 }));
+}
+
+/// A walk when nothing was under way.
+fn list(trace: &mut Trace, ready: &[Item]) {
+    walk(trace, PID, audit_moment::CTL, VALID, ready, &[]);
+}
+
+/// Two items in one eventpoll, the first of which was called back.
+fn two(trace: &mut Trace, events: u32) -> (Item, Item) {
+    let first = Item::socket(1, LISTENER, events);
+    let second = Item { epi: 0x2_0000, file: 0xf100, fd: 4, data: 4, ..first };
+    trace.add(PID, first);
+    trace.add(PID, second);
+    trace.first(first);
+    (first, second)
+}
+
+fn audited(build: impl FnOnce(&mut Trace)) -> Audit {
+    let mut trace = Trace::new();
+    build(&mut trace);
+    trace.model().audit().clone()
+}
+
+/// Of each difference: what was compared, the descriptors that the model lacks, and those that it has too many.
+fn told(audit: &Audit) -> Vec<(&'static str, Vec<Option<i32>>, Vec<Option<i32>>)> {
+    let fds = |items: &[(u64, Option<i32>)]| items.iter().map(|(_, fd)| *fd).collect();
+    audit.first.iter().map(|found| (found.what, fds(&found.missing), fds(&found.surplus))).collect()
+}
+
+#[test]
+fn a_walk_that_finds_what_the_model_has_is_a_comparison_without_a_difference() {
+    let audit = audited(|trace| {
+        let (first, _) = two(trace, LT);
+        list(trace, &[first]);
+    });
+    assert_eq!(audit, Audit { comparisons: 1, ..Audit::default() });
+}
+
+#[test]
+fn an_item_that_only_the_kernel_has_is_missing_and_told_once() {
+    let audit = audited(|trace| {
+        let (first, second) = two(trace, LT);
+        list(trace, &[first, second]);
+        list(trace, &[first, second]);
+    });
+    assert_eq!((audit.comparisons, audit.differences), (2, 1));
+    assert_eq!(told(&audit), [("the ready list", vec![Some(4)], vec![])]);
+}
+
+#[test]
+fn an_item_that_only_the_model_has_is_surplus_and_told_once() {
+    let audit = audited(|trace| {
+        two(trace, LT);
+        list(trace, &[]);
+        list(trace, &[]);
+    });
+    assert_eq!((audit.comparisons, audit.differences), (2, 1));
+    assert_eq!(told(&audit), [("the ready list", vec![], vec![Some(3)])]);
+}
+
+#[test]
+fn an_item_that_nobody_has_heard_of_is_missing_without_a_descriptor() {
+    let audit = audited(|trace| {
+        let (first, _) = two(trace, LT);
+        list(trace, &[first, Item { epi: 0x3_0000, ..first }]);
+    });
+    assert_eq!(told(&audit), [("the ready list", vec![None], vec![])]);
+}
+
+#[test]
+fn a_walk_that_something_overlapped_says_nothing() {
+    let audit = audited(|trace| {
+        two(trace, LT);
+        walk(trace, PID, audit_moment::CTL, 0, &[], &[]);
+    });
+    assert_eq!(audit, Audit { raced: 1, ..Audit::default() });
+}
+
+#[test]
+fn a_walk_of_which_items_were_lost_says_nothing() {
+    let audit = audited(|trace| {
+        let (first, _) = two(trace, LT);
+        list(trace, &[first]);
+        let at = trace.events.len() - 2;
+        trace.events.remove(at);
+    });
+    assert_eq!(audit, Audit { incomplete: 1, ..Audit::default() });
+}
+
+#[test]
+fn what_is_behind_the_end_of_a_short_walk_is_not_surplus() {
+    let audit = audited(|trace| {
+        let (first, second) = two(trace, LT);
+        trace.first(second);
+        walk(trace, PID, audit_moment::CTL, VALID | audit_flags::TRUNCATED, &[first], &[]);
+    });
+    assert_eq!(audit, Audit { comparisons: 1, truncated: 1, ..Audit::default() });
+}
+
+#[test]
+fn a_walk_of_an_unknown_eventpoll_compares_nothing() {
+    let audit = audited(|trace| {
+        list(trace, &[]);
+    });
+    assert_eq!(audit, Audit::default());
+}
+
+/// A scan that delivered `first`, whose end a walk saw.
+fn scanned(trace: &mut Trace, first: Item, ready: &[Item], left: &[Item]) {
+    trace.enter(101, ep(1));
+    let flags = if left.is_empty() { 0 } else { scan_flags::LEFT_OVER };
+    let flags = if ready.is_empty() { flags } else { flags | scan_flags::REQUEUED };
+    trace.scan_leaving(101, ep(1), 1, flags, left.first().map_or(0, |item| item.epi));
+    walk(trace, 101, audit_moment::SCAN_END, VALID, ready, left);
+    trace.leave(101, ep(1), Ok(&[first]));
+}
+
+#[test]
+fn what_a_scan_put_back_is_compared_when_its_wait_returns() {
+    let agreed = audited(|trace| {
+        let (first, _) = two(trace, LT);
+        scanned(trace, first, &[first], &[]);
+    });
+    assert_eq!((agreed.comparisons, agreed.differences), (2, 0));
+    let differs = audited(|trace| {
+        let (first, _) = two(trace, ET);
+        scanned(trace, first, &[first], &[]);
+    });
+    assert_eq!(told(&differs), [("what a scan put back", vec![Some(3)], vec![])]);
+    let surplus = audited(|trace| {
+        let (first, second) = two(trace, LT);
+        trace.first(second);
+        trace.enter(101, ep(1));
+        trace.scan(101, ep(1), 2, scan_flags::REQUEUED);
+        walk(trace, 101, audit_moment::SCAN_END, VALID, &[first], &[]);
+        trace.leave(101, ep(1), Ok(&[first, second]));
+    });
+    assert_eq!(told(&surplus), [("what a scan put back", vec![], vec![Some(4)])]);
+}
+
+#[test]
+fn what_a_scan_left_over_is_compared_at_its_end() {
+    let agreed = audited(|trace| {
+        let (first, second) = two(trace, ET);
+        trace.first(second);
+        scanned(trace, first, &[], &[second]);
+    });
+    assert_eq!((agreed.differences, told(&agreed)), (0, vec![]));
+    let differs = audited(|trace| {
+        let (first, second) = two(trace, ET);
+        trace.first(second);
+        trace.enter(101, ep(1));
+        trace.scan_leaving(101, ep(1), 1, scan_flags::LEFT_OVER, second.epi);
+        walk(trace, 101, audit_moment::SCAN_END, VALID, &[], &[]);
+        trace.leave(101, ep(1), Ok(&[first]));
+    });
+    assert_eq!(told(&differs), [("what a scan left over", vec![], vec![Some(4)])]);
+}
+
+#[test]
+fn only_the_first_differences_are_kept_in_full() {
+    let audit = audited(|trace| {
+        let (first, second) = two(trace, LT);
+        for _ in 0..40 {
+            list(trace, &[]);
+            list(trace, &[first, second]);
+        }
+    });
+    assert_eq!((audit.comparisons, audit.differences, audit.first.len()), (80, 80, 32));
+}
