@@ -202,9 +202,21 @@ pub struct Config {
     pub rescue: u32,
     /// How the fields of an epitem lie to each other: [`epitem_shape`].
     pub epitem_shape: u32,
+    /// The BTF id of a structure of plain longs in the kernel, as which the probes read its memory in place; 0 where the kernel has no
+    /// `bpf_rdonly_cast` (kernel/bpf/helpers.c, 6.2 on).
+    pub longs_type: u32,
+    /// The BTF id of `bpf_rdonly_cast`: the loader puts it into the calls ([`CAST`]).
+    pub cast_function: u32,
     /// Keeps the size a multiple of eight.
     pub pad: u32,
 }
+
+/// The number of a helper that no kernel has, which the object calls where the loader puts a call of `bpf_rdonly_cast`.
+pub const CAST: i32 = 0x6570_7401;
+
+/// Longs that can be read in place at once: those at the head of the `struct pt_regs` of x86-64, which all kernels from 6.2 to 7.3 have as plain
+/// longs.
+pub const MAX_LONGS_IN_PLACE: usize = 15;
 
 /// Where the fields of an epitem lie behind `rdllink`, for [`Config::epitem_shape`]: a place that the compiler knows costs a probe one
 /// instruction, one that the loader sets costs seven.
@@ -218,11 +230,17 @@ pub mod epitem_shape {
     /// 5.10 on x86-64: eight bytes more before `ep`.
     pub const OLD: u32 = 2;
 
+    /// As [`NEW`], where the probes can read in place ([`Config::longs_type`](super::Config::longs_type)).
+    pub const NEW_IN_PLACE: u32 = 3;
+    /// Where `rdllink` lies in each of them.
+    pub const RDLLINK: u32 = 24;
+
     /// The shape that these offsets make.
     #[must_use]
     pub const fn of(layout: &Layout) -> u32 {
         let start = layout.epitem_rdllink;
-        let same = layout.epitem_ovflist_next == start.wrapping_add(16)
+        let same = start == RDLLINK
+            && layout.epitem_ovflist_next == start.wrapping_add(16)
             && layout.epitem_file == start.wrapping_add(24)
             && layout.epitem_fd == start.wrapping_add(32)
             && layout.epitem_data == layout.epitem_events.wrapping_add(4);
@@ -249,12 +267,14 @@ impl Config {
         audit: 0,
         rescue: 0,
         epitem_shape: epitem_shape::OTHER,
+        longs_type: 0,
+        cast_function: 0,
         pad: 0,
     };
 }
 
 const _: () = assert!(size_of::<Layout>() == 52 * 4);
-const _: () = assert!(size_of::<Config>() == 52 * 4 + 2 * 8 + 10 * 4 && align_of::<Config>() == 8);
+const _: () = assert!(size_of::<Config>() == 52 * 4 + 2 * 8 + 12 * 4 && align_of::<Config>() == 8);
 
 #[cfg(test)]
 mod tests {
@@ -275,9 +295,21 @@ mod tests {
         assert_eq!(epitem_shape::of(&new), epitem_shape::NEW);
         let old = Layout { epitem_ep: 80, epitem_events: 112, epitem_data: 116, ..new };
         assert_eq!(epitem_shape::of(&old), epitem_shape::OLD);
-        for other in
-            [Layout { epitem_fd: 60, ..new }, Layout { epitem_data: 112, ..new }, Layout { epitem_ep: 80, ..new }]
-        {
+        for other in [
+            Layout { epitem_fd: 60, ..new },
+            Layout { epitem_data: 112, ..new },
+            Layout { epitem_ep: 80, ..new },
+            Layout {
+                epitem_rdllink: 32,
+                epitem_ovflist_next: 48,
+                epitem_file: 56,
+                epitem_fd: 64,
+                epitem_ep: 80,
+                epitem_events: 112,
+                epitem_data: 116,
+                ..Layout::UNKNOWN
+            },
+        ] {
             assert_eq!(epitem_shape::of(&other), epitem_shape::OTHER);
         }
         assert_eq!(epitem_shape::of(&Layout::UNKNOWN), epitem_shape::OTHER);

@@ -10,7 +10,7 @@ pub mod events;
 mod header;
 mod loss;
 
-pub use config::{Config, Layout, MAX_BYTES_OF_EPITEM, OFFSET_UNKNOWN, epitem_shape};
+pub use config::{CAST, Config, Layout, MAX_BYTES_OF_EPITEM, MAX_LONGS_IN_PLACE, OFFSET_UNKNOWN, epitem_shape};
 pub use header::{Header, Kind};
 pub use loss::{HOOKS, Hook, LOSS_SLOTS, Miss, RESCUE_SLOTS, Rescue};
 

@@ -54,8 +54,13 @@ const _: () = assert!(size_of::<CpuContext>() == 512);
 /// This CPU's context.
 #[inline(always)]
 fn current() -> Option<*mut CpuContext> {
+    CONTEXT.get_ptr_mut(this_cpu())
+}
+
+#[inline(always)]
+fn this_cpu() -> u32 {
     // SAFETY: a helper without arguments.
-    CONTEXT.get_ptr_mut(unsafe { bpf_get_smp_processor_id() })
+    unsafe { bpf_get_smp_processor_id() }
 }
 
 /// Where the frame of this depth lies.
@@ -70,16 +75,18 @@ fn slot(context: *mut CpuContext, depth: u32) -> *mut Frame {
 pub(crate) struct Entering {
     context: *mut CpuContext,
     depth: u32,
+    pub(crate) cpu: u32,
 }
 
 /// This CPU's stack, for a callback that begins.
 #[inline(always)]
 pub(crate) fn enter() -> Result<Entering, Miss> {
     // The array has an entry for every CPU.
-    let context = current().ok_or(Miss::ReadFailed)?;
+    let cpu = this_cpu();
+    let context = CONTEXT.get_ptr_mut(cpu).ok_or(Miss::ReadFailed)?;
     // SAFETY: a map value outlives the program's run, and interrupts are off.
     let depth = unsafe { (*context).depth };
-    Ok(Entering { context, depth })
+    Ok(Entering { context, depth, cpu })
 }
 
 impl Entering {

@@ -46,6 +46,13 @@ pub(crate) fn current_tid() -> u32 {
 /// The collector is never woken: it looks by itself. A wakeup costs more than the record, and makes a callback of its own.
 #[inline(always)]
 pub(crate) fn emit<T: Record + 'static>(now: Now, fill: impl FnOnce(*mut T)) -> Result<(), Miss> {
+    // SAFETY: a helper without arguments.
+    emit_on(unsafe { bpf_get_smp_processor_id() }, now, fill)
+}
+
+/// As [`emit`], where the caller has asked already which CPU this is.
+#[inline(always)]
+pub(crate) fn emit_on<T: Record + 'static>(cpu: u32, now: Now, fill: impl FnOnce(*mut T)) -> Result<(), Miss> {
     let Some(mut slot) = EVENTS.reserve::<T>(0) else { return Err(Miss::RingFull) };
     let record: *mut T = slot.as_mut_ptr();
     let header = record.cast::<Header>();
@@ -53,7 +60,7 @@ pub(crate) fn emit<T: Record + 'static>(now: Now, fill: impl FnOnce(*mut T)) -> 
     unsafe {
         (*header).kind = T::KIND as u16;
         (*header).len = size_of::<T>() as u16;
-        (*header).cpu = bpf_get_smp_processor_id();
+        (*header).cpu = cpu;
         (*header).ts_ns = now.ts_ns;
         (*header).tgid = now.tgid;
         (*header).tid = now.tid;

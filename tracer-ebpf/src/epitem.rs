@@ -16,8 +16,8 @@ pub(crate) struct Epitem {
     pub(crate) ep: u64,
     pub(crate) file: u64,
     pub(crate) data: u64,
-    /// `rdllink.next`: points to itself when the item is on no list.
-    pub(crate) rdllink_next: u64,
+    /// Whether `rdllink` is on a list: it points to itself when it is on none.
+    pub(crate) linked: bool,
     /// `EP_UNACTIVE_PTR` (all ones) when the item is not on the overflow list.
     pub(crate) ovflist_next: u64,
     pub(crate) events: u32,
@@ -91,36 +91,53 @@ pub(crate) fn next(ep: u64, after: (u64, i32)) -> Result<(u64, Option<Epitem>), 
     Ok((epi, Some(epitem(epi)?)))
 }
 
-/// Reads the epitem at an address (`struct epitem`, fs/eventpoll.c, 5.10 to 7.3).
+/// Reads the epitem at an address (`struct epitem`, fs/eventpoll.c, 5.10 to 7.3), of which the caller cannot know that it is still one.
 #[inline(always)]
 pub(crate) fn epitem(address: u64) -> Result<Epitem, Miss> {
     let mut block = Block::uninit();
     match config!(epitem_shape) {
-        epitem_shape::NEW => {
-            read(&mut block, address + offset!(epitem_rdllink) as u64, 12 * 8)?;
-            Ok(shaped::<6, 10>(&block))
+        epitem_shape::NEW | epitem_shape::NEW_IN_PLACE => {
+            read(&mut block, address + RDLLINK, 12 * 8)?;
+            Ok(shaped::<6, 10>(address, block.as_ptr().cast()))
         }
         epitem_shape::OLD => {
-            read(&mut block, address + offset!(epitem_rdllink) as u64, 13 * 8)?;
-            Ok(shaped::<7, 11>(&block))
+            read(&mut block, address + RDLLINK, 13 * 8)?;
+            Ok(shaped::<7, 11>(address, block.as_ptr().cast()))
         }
-        _ => {
-            let bytes = offset!(epitem_bytes);
-            if bytes > MAX_BYTES_OF_EPITEM {
-                return Err(Miss::ReadFailed);
-            }
-            read(&mut block, address, bytes as u32)?;
-            Ok(Epitem {
-                ep: long(&block, offset!(epitem_ep)),
-                file: long(&block, offset!(epitem_file)),
-                data: long(&block, offset!(epitem_data)),
-                rdllink_next: long(&block, offset!(epitem_rdllink)),
-                ovflist_next: long(&block, offset!(epitem_ovflist_next)),
-                events: word(&block, offset!(epitem_events)),
-                fd: word(&block, offset!(epitem_fd)) as i32,
-            })
-        }
+        _ => unshaped(address, &mut block),
     }
+}
+
+/// As [`epitem`], of one that the caller knows to be alive.
+#[inline(always)]
+pub(crate) fn alive(address: u64) -> Result<Epitem, Miss> {
+    if config!(epitem_shape) != epitem_shape::NEW_IN_PLACE {
+        return epitem(address);
+    }
+    let item = shaped::<6, 10>(address, kread::in_place(address + RDLLINK));
+    if item.ep == 0 { Err(Miss::ReadFailed) } else { Ok(item) }
+}
+
+const RDLLINK: u64 = epitem_shape::RDLLINK as u64;
+
+/// An epitem by its offsets.
+#[inline(always)]
+fn unshaped(address: u64, block: &mut Block) -> Result<Epitem, Miss> {
+    let bytes = offset!(epitem_bytes);
+    if bytes > MAX_BYTES_OF_EPITEM {
+        return Err(Miss::ReadFailed);
+    }
+    read(block, address, bytes as u32)?;
+    let rdllink = offset!(epitem_rdllink);
+    Ok(Epitem {
+        ep: long(block, offset!(epitem_ep)),
+        file: long(block, offset!(epitem_file)),
+        data: long(block, offset!(epitem_data)),
+        linked: long(block, rdllink) != address + rdllink as u64,
+        ovflist_next: long(block, offset!(epitem_ovflist_next)),
+        events: word(block, offset!(epitem_events)),
+        fd: word(block, offset!(epitem_fd)) as i32,
+    })
 }
 
 /// `bytes` is at most the block's size.
@@ -131,14 +148,14 @@ fn read(block: &mut Block, address: u64, bytes: u32) -> Result<(), Miss> {
     if ret == 0 { Ok(()) } else { Err(Miss::ReadFailed) }
 }
 
-/// An epitem whose block begins with `rdllink`: `EP` and `EVENT` are the places of `ep` and `event` in it.
+/// An epitem by its longs from `rdllink` on: `EP` and `EVENT` are the places of `ep` and `event` among them.
 #[inline(always)]
-fn shaped<const EP: usize, const EVENT: usize>(block: &Block) -> Epitem {
-    // SAFETY: the places are below the block's length; the verifier refuses what was not read.
+fn shaped<const EP: usize, const EVENT: usize>(address: u64, longs: *const u64) -> Epitem {
+    // SAFETY: the places are below the length of what was read; the verifier refuses any other.
     let at = #[inline(always)]
-    |place: usize| unsafe { *block.as_ptr().cast::<u64>().add(place) };
+    |place: usize| unsafe { *longs.add(place) };
     Epitem {
-        rdllink_next: at(0),
+        linked: at(0) != address + RDLLINK,
         ovflist_next: at(2),
         file: at(3),
         fd: at(4) as i32,

@@ -7,6 +7,8 @@
 #![no_main]
 // One addition (`atomic`): the stable interface of atomics leaves out what BPF has.
 #![feature(core_intrinsics)]
+// A call of a function that the loader puts in (`kread`).
+#![feature(asm_experimental_arch)]
 // `#[inline(always)]` on closures.
 #![feature(stmt_expr_attributes)]
 #![expect(internal_features, reason = "as above")]

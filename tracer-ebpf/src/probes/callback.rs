@@ -7,8 +7,8 @@ use tracer_common::{Hook, Miss};
 
 use crate::audit::{self, Snapshot};
 use crate::context::Audit;
-use crate::emit::{Now, emit, settle};
-use crate::epitem::{Epitem, epitem};
+use crate::emit::{Now, emit_on, settle};
+use crate::epitem::{Epitem, alive};
 use crate::globals::offset;
 use crate::{context, filter, kread};
 
@@ -80,28 +80,52 @@ struct Entry {
     flags: u32,
 }
 
+/// From `eppoll_entry.base` to `wait`, and from there to `wait.entry`, in bytes: the loader has seen to it that it is so.
+const WAIT: u64 = 8;
+const ENTRY: u64 = 24;
+
 /// Reads the entry's neighbourhood: `eppoll_entry.{base, wait, whead}` lie together from 5.10 to 7.3, base first.
 #[inline(always)]
 fn entry(wait: u64) -> Result<Entry, Miss> {
-    let start = offset!(pwq_base);
-    let first = offset!(pwq_wait);
-    // base, then flags (and padding), private, func, entry.next, entry.prev, whead.
-    let block: [u64; 7] = kread::kernel(wait.wrapping_sub(first as u64).wrapping_add(start as u64))?;
-    Ok(Entry { epi: block[0], flags: block[1] as u32, prev: block[5], whead: block[6] })
+    let base = wait.wrapping_sub(WAIT);
+    if !kread::can_in_place() {
+        return Ok(parts(kread::kernel::<[u64; 7]>(base)?.as_ptr()));
+    }
+    let entry = parts(kread::in_place(base));
+    if entry.epi == 0 { Err(Miss::ReadFailed) } else { Ok(entry) }
+}
+
+/// Of an `eppoll_entry` from `base` on: base, flags (and padding), private, func, entry.next, entry.prev, whead.
+#[inline(always)]
+fn parts(longs: *const u64) -> Entry {
+    // SAFETY: seven longs were read; the verifier refuses any other.
+    unsafe { Entry { epi: *longs, flags: *longs.add(1) as u32, prev: *longs.add(5), whead: *longs.add(6) } }
+}
+
+/// `eventpoll.ovflist`
+#[inline(always)]
+fn overflow(ep: u64) -> Result<u64, Miss> {
+    let address = ep + offset!(ep_ovflist) as u64;
+    if !kread::can_in_place() {
+        return kread::kernel(address);
+    }
+    // SAFETY: as in `parts`.
+    Ok(unsafe { *kread::in_place(address) })
 }
 
 #[inline(always)]
 fn body(wait: u64, key: u64) -> Result<(), Miss> {
     let mut now = Now::take();
+    let audit = audit::on();
     let mut entering = context::enter()?;
     let found = entry(wait);
     if let Ok(entry) = &found {
         entering.mend(entry.whead);
     }
-    if audit::on() {
+    if audit {
         entering.keep(NOT_AUDITED);
     }
-    let found = found.and_then(|entry| epitem(entry.epi).map(|item| (entry, item)));
+    let found = found.and_then(|entry| alive(entry.epi).map(|item| (entry, item)));
     let (entry, mut item) = match found {
         Ok(found) => found,
         Err(miss) => {
@@ -113,23 +137,23 @@ fn body(wait: u64, key: u64) -> Result<(), Miss> {
         return entering.push(0, item.ep);
     }
     let mut before = Snapshot { begun: 0, ended: 0 };
-    if audit::on() {
+    if audit {
         // From here on other changes know of this one; the time and the state are taken after that.
         audit::begin(item.ep);
         before = audit::snapshot(item.ep);
         now = Now::take();
-        if let Ok(again) = epitem(entry.epi) {
+        if let Ok(again) = alive(entry.epi) {
             item = again;
         }
     }
-    let ovflist = kread::kernel::<u64>(item.ep + offset!(ep_ovflist) as u64);
-    if audit::on() {
+    let ovflist = overflow(item.ep);
+    if audit {
         let scanning = u64::from(ovflist != Ok(UNACTIVE));
         entering.keep(Audit { epi: entry.epi, begun: before.begun, ended: before.ended, scanning });
     }
     entering.push(now.ts_ns, item.ep)?;
     let flags = flags(&entry, &item, ovflist?);
-    emit::<Callback>(now, |record| {
+    emit_on::<Callback>(entering.cpu, now, |record| {
         // SAFETY: `emit` gives a slot for one record.
         let record = unsafe { &mut *record };
         record.ep = item.ep;
@@ -137,7 +161,7 @@ fn body(wait: u64, key: u64) -> Result<(), Miss> {
         record.file = item.file;
         record.whead = entry.whead;
         record.wait = wait;
-        record.prev_wait = entry.prev.wrapping_sub(offset!(wait_entry) as u64);
+        record.prev_wait = entry.prev.wrapping_sub(ENTRY);
         record.data = item.data;
         record.parent_ts = entering.parent_ts();
         record.key = key as u32;
@@ -156,7 +180,7 @@ fn flags(entry: &Entry, item: &Epitem, ovflist: u64) -> u32 {
     if item.ovflist_next != UNACTIVE {
         flags |= callback_flags::ON_OVFLIST;
     }
-    if item.rdllink_next != entry.epi + offset!(epitem_rdllink) as u64 {
+    if item.linked {
         flags |= callback_flags::LINKED;
     }
     if entry.flags & EXCLUSIVE != 0 {

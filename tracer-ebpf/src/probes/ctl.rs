@@ -8,7 +8,7 @@ use tracer_common::{Hook, Miss};
 use crate::audit::Snapshot;
 use crate::emit::{Now, current_tid, emit, settle};
 use crate::epitem::find;
-use crate::globals::{config, offset};
+use crate::globals::config;
 use crate::rescue::{self, Point, with_twins};
 use crate::{audit, context, files, filter, kread, sys_exit, tasks};
 
@@ -219,8 +219,7 @@ fn tell(call: &Call, ret: i32, raced: u32) -> Result<(), Miss> {
 #[inline(always)]
 fn state(ep: u64, file: u64, fd: i32) -> Result<(u64, u32), Miss> {
     let (epi, Some(item)) = find(ep, file, fd)? else { return Ok((0, 0)) };
-    let linked = item.rdllink_next != epi + offset!(epitem_rdllink) as u64;
-    Ok((epi, ctl_flags::FOUND | if linked { ctl_flags::LINKED } else { 0 }))
+    Ok((epi, ctl_flags::FOUND | if item.linked { ctl_flags::LINKED } else { 0 }))
 }
 
 #[inline(always)]

@@ -125,7 +125,6 @@ fn item() -> Result<(), Miss> {
     let Some(item) = found else { return Ok(()) };
     let _ = TOLD.insert(ep, [item.file, item.fd as u64], 0);
     let now = Now::take();
-    let linked = item.rdllink_next != epi + offset!(epitem_rdllink) as u64;
     emit::<ItemSeen>(now, |record| {
         // SAFETY: `emit` gives a slot for one record.
         let record = unsafe { &mut *record };
@@ -135,7 +134,7 @@ fn item() -> Result<(), Miss> {
         record.data = item.data;
         record.events = item.events;
         record.fd = item.fd;
-        record.flags = if linked { item_flags::LINKED } else { 0 };
+        record.flags = if item.linked { item_flags::LINKED } else { 0 };
         record.pad = 0;
     })?;
     file_info::emit_info(now, item.file)

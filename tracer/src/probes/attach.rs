@@ -9,6 +9,7 @@ use thiserror::Error;
 use tracer_common::{Config, EVENTS_MAP, Hook};
 
 use super::catalog::{Attach, Backend, Need, Program, Variant};
+use super::in_place;
 use super::plan::HookPlan;
 use crate::event::HookInfo;
 
@@ -109,7 +110,7 @@ pub fn load(object: &[u8], config: Config, sizes: Sizes, btf: Option<&Btf>) -> R
         .map_max_entries("TGIDS", sizes.entries)
         .map_max_entries("EVENTPOLLS", sizes.entries)
         .map_max_entries("TASKS", sizes.entries)
-        .load(object)
+        .load(&in_place::linked(object, &config))
         .map_err(Box::new)?;
     if ebpf.map(EVENTS_MAP).is_none() {
         return Err(LoadError::Version);

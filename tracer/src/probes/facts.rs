@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use tracer_common::{Config, Layout, OFFSET_UNKNOWN, epitem_shape};
 
 use super::catalog::{Attach, CATALOG};
+use super::in_place::InPlace;
 use super::plan::Names;
 use super::prototypes::KNOWN;
 use crate::kernel::btf::{Btf, VMLINUX};
@@ -36,6 +37,8 @@ pub struct Facts {
     pub scan_list_is_head: bool,
     /// A task can be preempted anywhere in the kernel, also in the middle of a program.
     pub preemptible: bool,
+    /// How the probes can read the kernel's memory in place.
+    pub in_place: Option<InPlace>,
     /// Where `missed` lies in the kernel's `struct bpf_link_info`, if it counts skipped kprobes.
     pub missed_offset: Option<usize>,
 }
@@ -88,6 +91,7 @@ impl Facts {
                 .iter()
                 .any(|name| parameter(name, 1).is_some_and(|list| list.contains("struct list_head"))),
             preemptible: System::read().preemptible.unwrap_or(true),
+            in_place: InPlace::of(&btf),
             missed_offset: btf
                 .field_offset("bpf_link_info", "perf_event.kprobe.missed")
                 .ok()
@@ -110,7 +114,12 @@ impl Facts {
             timeout_is_ms: u32::from(self.timeout_is_ms),
             scan_list_is_head: u32::from(self.scan_list_is_head),
             rescue: u32::from(self.preemptible),
-            epitem_shape: epitem_shape::of(&self.layout),
+            epitem_shape: match epitem_shape::of(&self.layout) {
+                epitem_shape::NEW if self.in_place.is_some() => epitem_shape::NEW_IN_PLACE,
+                shape => shape,
+            },
+            longs_type: self.in_place.map_or(0, |found| found.longs),
+            cast_function: self.in_place.map_or(0, |found| found.function),
             ..Config::EMPTY
         }
     }

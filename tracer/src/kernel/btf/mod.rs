@@ -227,6 +227,18 @@ impl Btf {
             .filter(move |(_, ty)| self.has_name(ty.name, name))
     }
 
+    /// The id of a function, as a call of it names it; `None` if there is none.
+    #[must_use]
+    pub fn function_id(&self, name: &str) -> Option<u32> {
+        self.named(name).find(|(_, ty)| ty.kind() == kind::FUNC).map(|(id, _)| id)
+    }
+
+    /// The id of a struct; `None` if there is none.
+    #[must_use]
+    pub fn struct_id(&self, name: &str) -> Option<u32> {
+        self.named(name).find(|(_, ty)| ty.kind() == kind::STRUCT).map(|(id, _)| id)
+    }
+
     /// Follows typedefs, qualifiers and tags; `None` is `void`.
     fn resolve(&self, id: u32) -> Result<Option<(u32, Type)>, BtfError> {
         let mut at = id;
