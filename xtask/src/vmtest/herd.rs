@@ -19,7 +19,12 @@ pub(super) fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     for rhythm in [Rhythm::Step, Rhythm::Burst] {
         for backend in BACKENDS {
+            // Where every wakeup is looked at, both kinds of workers are; else each backend has one of them.
+            let both = rhythm == Rhythm::Step;
             for processes in [false, true] {
+                if !both && processes != (backend == Backend::Fentry) {
+                    continue;
+                }
                 cases.extend(MODES.map(|mode| case(mode, backend, rhythm, processes)));
             }
         }

@@ -16,6 +16,7 @@ mod pages;
 mod preempted;
 mod registered;
 mod steps;
+pub(crate) mod terminal;
 
 use anyhow::Result;
 
@@ -46,6 +47,7 @@ pub(crate) fn cases(filter: &str) -> Vec<Case> {
     cases.extend(limits::cases());
     cases.extend(life::cases());
     cases.extend(pages::cases());
+    cases.extend(terminal::cases());
     cases.extend(steps::cases());
     cases.extend(lint::cases());
     cases.extend(foreign::cases());

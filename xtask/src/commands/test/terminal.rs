@@ -8,8 +8,8 @@ use super::Tally;
 use crate::exec;
 use crate::setup::guest_build::{cargo, workspace};
 use crate::setup::tools;
+use crate::vmtest::terminal::SCRIPT;
 
-const SCRIPT: &str = include_str!("terminal.sh");
 /// The recording that is played.
 const RECORDING: &str = "tracer/tests/data/herd-lt.eptrace";
 

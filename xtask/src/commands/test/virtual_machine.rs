@@ -15,7 +15,7 @@ use crate::vm::protocol::Frame;
 use crate::vm::qemu::StaleCode;
 use crate::vm::session::{self, JobResult, Shape};
 use crate::vmtest::matrix::Matrix;
-use crate::vmtest::{self, Case, foreign};
+use crate::vmtest::{self, Case, foreign, terminal};
 
 /// How many guests run at a time.
 const GUESTS: usize = 2;
@@ -33,12 +33,11 @@ pub(super) fn tests(shape: &Shape, kernels: &[Selector], filter: &str, matrix: &
     let programs = guest_build::build(&["xtask", "eptrace", "demos"])?;
     let mut packed = vec![programs.join("eptrace"), programs.join("demos"), bpftrace];
     packed.extend(foreign::programs(&cases)?);
-    let contents = Contents {
-        init: programs.join("xtask"),
-        programs: packed,
-        files: foreign::files(&cases, &programs)?,
-        busybox: Some(busybox::busybox()?),
-    };
+    packed.extend(terminal::programs(&cases)?);
+    let mut files = foreign::files(&cases, &programs)?;
+    files.extend(terminal::files(&cases));
+    let contents =
+        Contents { init: programs.join("xtask"), programs: packed, files, busybox: Some(busybox::busybox()?) };
     let numbered: Vec<(usize, &Kernel)> = kernels.iter().map(|kernel| (matrix.kernel(&kernel.name), kernel)).collect();
     let matrix = Mutex::new(matrix);
     let test = |(number, kernel): (usize, &Kernel)| {
