@@ -20,6 +20,30 @@ pub struct Move {
     pub overflow: (bool, bool),
 }
 
+/// An item came to its eventpoll, or left it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Registration {
+    /// The eventpoll.
+    pub ep: EpId,
+    /// The item.
+    pub item: ItemId,
+    /// What happened.
+    pub what: Registered,
+}
+
+/// How an item came to its eventpoll, or left it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Registered {
+    /// An ADD made it.
+    Added,
+    /// It was there before, or its ADD was not seen.
+    Found,
+    /// It was removed: a DEL, the end of its file or of its eventpoll.
+    Removed,
+    /// It must have been removed some time before, unseen.
+    Missed,
+}
+
 /// A stay on the ready list is over: its reasons are known now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EndedStay {
@@ -59,6 +83,8 @@ pub struct SettledWake {
 pub struct Journal<'a> {
     /// Items that came to lists and went from them, in order.
     pub moves: &'a [Move],
+    /// Items that came to eventpolls and left them, in order.
+    pub registrations: &'a [Registration],
     /// Stays that are over.
     pub stays: &'a [EndedStay],
     /// Wakes of which it is known what came of them.
@@ -70,6 +96,7 @@ pub struct Journal<'a> {
 /// The parts of a journal that the model itself writes.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Notes {
+    pub(super) registrations: Vec<Registration>,
     pub(super) stays: Vec<EndedStay>,
     pub(super) wakes: Vec<SettledWake>,
 }
@@ -87,6 +114,7 @@ impl Model {
     pub fn journal(&self) -> Journal<'_> {
         Journal {
             moves: self.items.moves.as_deref().unwrap_or_default(),
+            registrations: self.notes.as_ref().map_or(&[], |notes| &notes.registrations),
             stays: self.notes.as_ref().map_or(&[], |notes| &notes.stays),
             wakes: self.notes.as_ref().map_or(&[], |notes| &notes.wakes),
             wakeups: self.wakeups.finished.as_deref().unwrap_or_default(),
@@ -96,6 +124,7 @@ impl Model {
     /// Forgets what the event before changed.
     pub(super) fn turn_page(&mut self) {
         let Some(notes) = &mut self.notes else { return };
+        notes.registrations.clear();
         notes.stays.clear();
         notes.wakes.clear();
         if let Some(moves) = &mut self.items.moves {
@@ -103,6 +132,13 @@ impl Model {
         }
         if let Some(finished) = &mut self.wakeups.finished {
             finished.clear();
+        }
+    }
+
+    /// An item came to its eventpoll, or left it.
+    pub(super) fn note_registration(&mut self, ep: EpId, item: ItemId, what: Registered) {
+        if let Some(notes) = &mut self.notes {
+            notes.registrations.push(Registration { ep, item, what });
         }
     }
 

@@ -42,7 +42,7 @@ pub use file::{File, Files, ItemFlags, SourceStats};
 pub use histogram::Histogram;
 pub use ids::{EpId, FileId, ItemId, TaskId, WakeupId};
 pub use item::{Item, Items};
-pub use journal::{EndedStay, Journal, Move, SettledWake};
+pub use journal::{EndedStay, Journal, Move, Registered, Registration, SettledWake};
 pub use limits::{Exceeded, Limits};
 pub use lists::{Lists, Waiter};
 pub use loss::{LossKey, Losses};

@@ -6,6 +6,7 @@ use super::Model;
 use super::counts::op;
 use super::ids::{EpId, FileId, ItemId, TaskId};
 use super::item::{Sighting, kept_mask};
+use super::journal::Registered;
 use super::limits::note;
 use super::ready::{Armed, Came, Stay, Went};
 
@@ -68,7 +69,8 @@ impl Model {
         let epi = epi_of(ctl);
         let seen = Sighting { key: (ep, file, ctl.fd), epi, events: kept_mask(ctl.events), data: ctl.data };
         self.make_room(&seen);
-        if let Some(id) = self.add_item(&seen) {
+        let how = if ctl.op == op::ADD { Registered::Added } else { Registered::Found };
+        if let Some(id) = self.add_item(&seen, how) {
             self.ctl_shows(id, ctl, armed);
         }
     }
@@ -105,7 +107,7 @@ impl Model {
             return;
         }
         self.make_room(&seen);
-        if let Some(id) = self.add_item(&seen) {
+        if let Some(id) = self.add_item(&seen, Registered::Added) {
             let rank = self.next_rank();
             self.items.change(id, |item| {
                 item.adding_rank = Some(rank);
@@ -133,7 +135,7 @@ impl Model {
             return Some(id);
         }
         self.make_room(&seen);
-        self.add_item(&seen)
+        self.add_item(&seen, Registered::Found)
     }
 
     /// Removes whoever has the address or the key of an item that is about to be made: it has ended unseen.
@@ -143,9 +145,10 @@ impl Model {
         }
     }
 
-    fn add_item(&mut self, seen: &Sighting) -> Option<ItemId> {
+    fn add_item(&mut self, seen: &Sighting, how: Registered) -> Option<ItemId> {
         let id = self.items.insert(seen, &self.limits, &mut self.exceeded)?;
         let (ep, file, fd) = seen.key;
+        self.note_registration(ep, id, how);
         if let Some(file) = self.files.get_mut(file) {
             file.fd.get_or_insert(fd);
         }
@@ -171,6 +174,8 @@ impl Model {
         let Some(item) = self.items.remove(id) else {
             return;
         };
+        let how = if went == Went::Unknown { Registered::Missed } else { Registered::Removed };
+        self.note_registration(item.ep, id, how);
         if let Some(stay) = item.stay
             && !stay.tentative
         {
@@ -198,7 +203,7 @@ impl Model {
         let sighting = Sighting { key, epi: seen.epi, events: seen.events, data: seen.data };
         self.make_room(&sighting);
         let rank = self.next_rank();
-        if let Some(id) = self.add_item(&sighting)
+        if let Some(id) = self.add_item(&sighting, Registered::Found)
             && seen.flags & item_flags::LINKED != 0
         {
             let now = self.span.last;

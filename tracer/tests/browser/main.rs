@@ -12,7 +12,7 @@ use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
 use eptrace::analysis::history::Watch;
-use eptrace::analysis::player::{Camera, Plan, Play};
+use eptrace::analysis::player::{Camera, Plan, Play, State};
 use eptrace::event::{Event, TraceInfo};
 use eptrace::model::{EpId, Model};
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -117,7 +117,7 @@ fn quiet_comparison(browser: &Path) -> Outcome {
 }
 
 fn info() -> TraceInfo {
-    TraceInfo::default()
+    TraceInfo { target: "-- herd".to_owned(), ..TraceInfo::default() }
 }
 
 /// What the program's own player has of these events.
@@ -161,6 +161,10 @@ const PAGE_SAYS: &str = "(() => { const s = eptrace.state(INDEX); return {
     ready: s.ready.map((id) => s.items[id].fd), overflow: s.overflow.map((id) => s.items[id].fd),
     tasks: s.tasks.map((t) => [Number(t.name.split('/').at(-1)), t.woken]) }; })()";
 
+/// The nodes of the tree that is drawn: descriptor, and whether it is red.
+const DRAWN: &str = "[...document.querySelectorAll('#d-tree g')].map(
+    (node) => [node.querySelector('text').textContent, node.classList.contains('red')])";
+
 fn ten_states(browser: &Path) -> Outcome {
     let herd = Herd::new(4, 40);
     let events = herd.events();
@@ -180,6 +184,11 @@ fn ten_states(browser: &Path) -> Outcome {
             let shown = chromium.ask(&PAGE_SAYS.replace("INDEX", &at.to_string()))?;
             let expected = model_says(&model, *ep);
             ensure(shown == expected, || format!("step {at} of {ep:?}: the page has {shown}, the model {expected}"))?;
+            let mut state = State::default();
+            steps[..=at].iter().for_each(|step| step.patch.apply(&mut state));
+            let drawn = chromium.ask(&format!("eptrace.go({at}); {DRAWN}"))?;
+            let tree: Vec<_> = state.tree.iter().map(|node| json!([node.fd.to_string(), node.red])).collect();
+            ensure(!tree.is_empty() && drawn == json!(tree), || format!("step {at}: drawn {drawn}, not {tree:?}"))?;
             compared += 1;
         }
     }

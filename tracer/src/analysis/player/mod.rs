@@ -6,16 +6,20 @@
 //! steps and a page some thousands: the plan says which, and everything that is left out is counted.
 
 mod plan;
+mod rbtree;
 mod state;
 #[cfg(test)]
 mod tests;
+mod trees;
 
 use std::collections::BTreeMap;
 
 pub use plan::{Plan, Stretch};
 pub use state::{Chain, ItemState, Patch, State, TaskState};
+pub use trees::{Shape, TreeNode};
 
 use self::state::Chains;
+use self::trees::Trees;
 use super::steps::Steps;
 use crate::event::{Event, TraceInfo};
 use crate::model::{EpId, Model, comm};
@@ -81,6 +85,7 @@ pub struct Camera {
     plan: Plan,
     steps: Steps,
     chains: Chains,
+    trees: Trees,
     rolling: BTreeMap<EpId, Rolling>,
 }
 
@@ -97,12 +102,19 @@ impl Camera {
     /// A camera that has seen nothing.
     #[must_use]
     pub fn new(plan: Plan) -> Self {
-        Self { plan, steps: Steps::default(), chains: Chains::default(), rolling: BTreeMap::new() }
+        Self {
+            plan,
+            steps: Steps::default(),
+            chains: Chains::default(),
+            trees: Trees::default(),
+            rolling: BTreeMap::new(),
+        }
     }
 
     /// Takes in an event; `model` keeps its journal and has just taken it in.
     pub fn see(&mut self, event: &Event, model: &Model, info: &TraceInfo) {
         self.chains.learn(event, model);
+        self.trees.learn(event, model, info);
         let touched = self.steps.of(event, model);
         for ep in touched {
             let Some(stretches) = self.plan.of(ep) else { continue };
@@ -122,7 +134,7 @@ impl Camera {
                 continue;
             }
             rolling.left -= 1;
-            let state = State::of(ep, model, info, &self.chains);
+            let state = State::of(ep, model, info, (&self.chains, &self.trees));
             let patch = Patch::between(&rolling.state, &state);
             rolling.state = state;
             rolling.take(step(number, at_ns, event, model, info, patch));

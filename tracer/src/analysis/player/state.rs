@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::super::source::name;
 use super::named;
+use super::trees::{Shape, TreeNode, Trees};
 use crate::event::{Event, TraceInfo};
 use crate::model::{EpId, Item, ItemId, Model};
 
@@ -85,6 +86,10 @@ pub struct State {
     pub items: BTreeMap<u64, ItemState>,
     /// How many it has.
     pub items_total: u64,
+    /// Whether `tree` is the red-black tree of all of them.
+    pub shape: Shape,
+    /// Its nodes in the order of their keys; empty unless it is whole.
+    pub tree: Vec<TreeNode>,
     /// The ready list, from its head; empty when it is too long to be put in order.
     pub ready: Vec<u64>,
     /// How many are on it.
@@ -105,7 +110,8 @@ pub struct State {
 
 impl State {
     /// How an eventpoll stands now.
-    pub(super) fn of(ep: EpId, model: &Model, info: &TraceInfo, chains: &Chains) -> Self {
+    pub(super) fn of(ep: EpId, model: &Model, info: &TraceInfo, (chains, trees): (&Chains, &Trees)) -> Self {
+        let (shape, tree) = trees.told(ep);
         let lists = model.lists(ep, MAX_LISTED);
         let lengths = model.list_lengths(ep);
         let ordered = lists.as_ref().is_some_and(|lists| lists.ordered);
@@ -124,6 +130,8 @@ impl State {
         Self {
             items: items.map(|item| (item.id.number(), item_state(item, model, info, chains))).collect(),
             items_total: model.eventpolls().get(ep).map_or(0, |ep| ep.items),
+            shape,
+            tree,
             ready: cut(&lists.ready),
             ready_total: lengths.0,
             ordered,
@@ -168,6 +176,10 @@ pub struct Patch {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub items_total: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub shape: Option<Shape>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tree: Option<Vec<TreeNode>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub ready: Option<Vec<u64>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ready_total: Option<u64>,
@@ -196,6 +208,8 @@ impl Patch {
         Self {
             items,
             items_total: changes(&before.items_total, &after.items_total),
+            shape: changes(&before.shape, &after.shape),
+            tree: changes(&before.tree, &after.tree),
             ready: changes(&before.ready, &after.ready),
             ready_total: changes(&before.ready_total, &after.ready_total),
             ordered: changes(&before.ordered, &after.ordered),
@@ -216,6 +230,8 @@ impl Patch {
             }
         }
         set(&mut state.items_total, self.items_total.as_ref());
+        set(&mut state.shape, self.shape.as_ref());
+        set(&mut state.tree, self.tree.as_ref());
         set(&mut state.ready, self.ready.as_ref());
         set(&mut state.ready_total, self.ready_total.as_ref());
         set(&mut state.ordered, self.ordered.as_ref());

@@ -1,14 +1,16 @@
 //! The player's steps: each patch leads to the state that the model has.
 
 use proptest::prelude::{ProptestConfig, prop, proptest};
+use tracer_common::Hook;
 
 use super::state::Chains;
-use super::{Camera, Plan, Play, State};
+use super::trees::Trees;
+use super::{Camera, Plan, Play, Shape, State};
 use crate::analysis::history::Watch;
 use crate::analysis::steps::Steps;
 use crate::event::Event;
 use crate::model::testing::nonsense::event;
-use crate::model::testing::{LISTENER, LT, Trace, ep, exclusive, info, lt, workers};
+use crate::model::testing::{Item, LISTENER, LT, PID, RING_FULL, Trace, ep, exclusive, info, lt, workers};
 use crate::model::{EpId, Model};
 
 fn plan(events: &[Event]) -> Plan {
@@ -28,13 +30,15 @@ fn recorded(events: &[Event], plan: Plan) -> (Play, Vec<(EpId, State)>) {
     let mut model = Model::new();
     model.keep_journal();
     let mut camera = Camera::new(plan);
-    let (mut steps, mut chains, mut states) = (Steps::default(), Chains::default(), Vec::new());
+    let (mut steps, mut chains, mut trees) = (Steps::default(), Chains::default(), Trees::default());
+    let mut states = Vec::new();
     for event in events {
         model.apply(event);
         camera.see(event, &model, &info());
         chains.learn(event, &model);
+        trees.learn(event, &model, &info());
         for ep in steps.of(event, &model) {
-            states.push((ep, State::of(ep, &model, &info(), &chains)));
+            states.push((ep, State::of(ep, &model, &info(), (&chains, &trees))));
         }
     }
     (camera.finish(), states)
@@ -87,6 +91,61 @@ fn a_callback_says_whom_it_woke_and_the_item_comes_to_the_ready_list() {
     assert!(!after.tasks[0].woken && states[at + 1].1.tasks[0].woken);
     let item = &after.items[&steps[at].item.unwrap()];
     assert_eq!((item.fd, item.whead.as_deref(), item.entry.as_deref()), (3, Some("0xf008"), Some("0x90001")));
+}
+
+/// The last tree of the first eventpoll: its shape, and descriptor, depth and colour of each node.
+fn tree(trace: &Trace) -> (Shape, Vec<(i32, u32, bool)>) {
+    let (_, states) = recorded(&trace.events, Plan::default());
+    let state = &states.last().unwrap().1;
+    (state.shape, state.tree.iter().map(|node| (node.fd, node.depth, node.red)).collect())
+}
+
+/// An eventpoll with items of these descriptors, each of a file of its own.
+fn registered(fds: std::ops::RangeInclusive<i32>) -> (Trace, impl Fn(i32) -> Item) {
+    let mut trace = Trace::new();
+    let item = |fd: i32| {
+        let number = u64::try_from(fd).unwrap();
+        Item { epi: 0x1_0000 + number * 256, file: 0xf000 + number * 256, fd, ..Item::socket(1, LISTENER, LT) }
+    };
+    for fd in fds {
+        trace.add(PID, item(fd));
+    }
+    (trace, item)
+}
+
+#[test]
+fn the_tree_is_what_the_kernels_algorithm_makes_of_the_items_in_their_order() {
+    let (mut trace, item) = registered(1..=6);
+    let whole = [(1, 1, false), (2, 0, false), (3, 2, false), (4, 1, true), (5, 2, false), (6, 3, true)];
+    assert_eq!(tree(&trace), (Shape::Whole, whole.to_vec()));
+    trace.ctl(PID, 2, item(4), 0);
+    let without = [(1, 1, false), (2, 0, false), (3, 2, false), (5, 1, true), (6, 2, false)];
+    assert_eq!(tree(&trace), (Shape::Whole, without.to_vec()));
+}
+
+#[test]
+fn a_tree_with_something_unseen_has_no_shape() {
+    let unknown = (Shape::Unknown, Vec::new());
+    let (mut found, item) = registered(1..=3);
+    found.first(item(9));
+    assert_eq!(tree(&found), unknown);
+    let (mut lost, item) = registered(1..=3);
+    lost.lost(Hook::Ctl, RING_FULL, 1);
+    lost.first(item(1));
+    assert_eq!(tree(&lost), unknown);
+    let (mut failed, item) = registered(1..=3);
+    failed.ctl(PID, 1, item(7), -22);
+    assert_eq!(tree(&failed), unknown);
+    let (mut other_loss, item) = registered(1..=1);
+    other_loss.lost(Hook::Accept, RING_FULL, 1);
+    other_loss.first(item(1));
+    assert_eq!(tree(&other_loss), (Shape::Whole, vec![(1, 0, false)]));
+}
+
+#[test]
+fn a_large_tree_is_not_drawn() {
+    let (trace, _) = registered(1..=65);
+    assert_eq!(tree(&trace), (Shape::Large, Vec::new()));
 }
 
 /// So many connections, one after the other.

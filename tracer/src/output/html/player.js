@@ -96,6 +96,50 @@
     if (active) { box.classList.add("active"); box.append(element("span", "this step", "flag")); }
     return box;
   }
+  // The red-black tree: nodes stand from left to right in the order of their keys, so depth alone says who hangs on whom.
+  const SVG = byId("d-tree").namespaceURI;
+  const CELL = 46, ROW = 44, RADIUS = 15;
+  function shape(name, attributes, text) {
+    const made = document.createElementNS(SVG, name);
+    for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+    if (text !== undefined) made.textContent = text;
+    return made;
+  }
+  function parentOf(nodes, at) {
+    const nearest = (step) => {
+      for (let other = at + step; nodes[other]; other += step) if (nodes[other].depth < nodes[at].depth) return other;
+      return undefined;
+    };
+    const both = [nearest(-1), nearest(1)].filter((other) => other !== undefined);
+    return both.find((other) => nodes[other].depth === nodes[at].depth - 1);
+  }
+  function drawTree(state, active) {
+    const nodes = state.tree;
+    const depth = Math.max(0, ...nodes.map((node) => node.depth));
+    const svg = byId("d-tree");
+    svg.replaceChildren();
+    svg.setAttribute("viewBox", "0 0 " + Math.max(1, nodes.length) * CELL + " " + (depth + 1) * ROW);
+    svg.style.width = nodes.length * CELL + "px";
+    svg.toggleAttribute("hidden", nodes.length === 0);
+    const x = (at) => (at + 0.5) * CELL, y = (at) => (nodes[at].depth + 0.5) * ROW;
+    nodes.forEach((node, at) => {
+      const parent = parentOf(nodes, at);
+      if (parent !== undefined) svg.append(shape("line", { x1: x(at), y1: y(at), x2: x(parent), y2: y(parent), class: "branch" }));
+    });
+    nodes.forEach((node, at) => {
+      const kind = (node.red ? "red" : "black") + (active(node.item) ? " active" : "");
+      const group = shape("g", { class: kind });
+      const said = "fd " + node.fd + ", " + (node.red ? "red" : "black") + ", depth " + node.depth;
+      group.append(shape("title", {}, said), shape("circle", { cx: x(at), cy: y(at), r: RADIUS }), shape("text", { x: x(at), y: y(at) + 4 }, String(node.fd)));
+      svg.append(group);
+    });
+    const why = {
+      whole: nodes.length ? "depth " + (depth + 1) + ", black nodes dark, red ones light with a ring" : "the tree is empty",
+      large: state.items_total + " items are too many to draw",
+      unknown: "the shape is not known: the trace does not tell of all that came and went",
+    };
+    byId("more-tree").textContent = why[state.shape];
+  }
   function place(what, boxes, total, note) {
     const list = byId("d-" + what);
     list.replaceChildren(...(boxes.length ? boxes : [element("li", "empty", "nothing")]));
@@ -108,6 +152,7 @@
     const state = part.state(index);
     const active = (id) => step.i !== undefined && Number(id) === step.i;
     place("items", Object.keys(state.items).map((id) => itemBox(state, id, active(id))), state.items_total);
+    drawTree(state, active);
     place("ready", state.ready.map((id) => itemBox(state, id, active(id))), state.ready_total, state.ordered || state.ready_total < 2 ? "" : "order not certain");
     place("overflow", state.overflow.map((id) => itemBox(state, id, active(id))), state.overflow_total);
     const taskBox = (task) => {

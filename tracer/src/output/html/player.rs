@@ -102,12 +102,13 @@ pub(super) fn section(history: &History, play: &Play) -> Markup {
                         h3 { "Woken, on their way " span #n-woken {} } ol #d-woken {} p.hint #more-woken {}
                     }
                 }
+                div.place.hangs { h3 { "Red-black tree of the items" } div.wide { svg #d-tree role="img" aria-label="Red-black tree" {} } p.hint #more-tree {} }
                 div.place.hangs { h3 { "How an item hangs on its source" } ol.across #d-chain {} }
                 ol #p-log aria-label="Steps around this one" {}
                 p.hint {
-                    "Reconstructed from the trace's events. Items stand in the order in which they were registered: the trace does not hold the
-                     red-black tree's shape, " code { "eptrace snapshot" } " reads it from a running kernel. Tasks stand with the latest to begin its wait
-                     first, as the kernel wakes them."
+                    "Reconstructed from the trace's events. Items stand in the order in which they were registered; the red-black tree is what the
+                     kernel's own algorithm makes of them, sorted by the address of the file. Tasks stand with the latest to begin its wait first, as
+                     the kernel wakes them."
                 }
             }
         }
