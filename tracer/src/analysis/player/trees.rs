@@ -19,8 +19,8 @@ const PERHAPS_INSERTED: [i32; 3] = [-12, -22, -28];
 /// `EPOLL_CTL_ADD`
 const ADD: i32 = 1;
 
-/// One node of a tree.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+/// One node of a tree; in JSON the array `[item, fd, depth, red]`, since there are many.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TreeNode {
     /// The item.
     pub item: u64,
@@ -30,6 +30,12 @@ pub struct TreeNode {
     pub depth: u32,
     /// Whether it is red, and not black.
     pub red: bool,
+}
+
+impl Serialize for TreeNode {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        (self.item, self.fd, self.depth, self.red).serialize(serializer)
+    }
 }
 
 /// What is known of a tree.

@@ -114,7 +114,7 @@
     return both.find((other) => nodes[other].depth === nodes[at].depth - 1);
   }
   function drawTree(state, active) {
-    const nodes = state.tree;
+    const nodes = state.tree.map(([item, fd, depth, red]) => ({ item, fd, depth, red }));
     const depth = Math.max(0, ...nodes.map((node) => node.depth));
     const svg = byId("d-tree");
     svg.replaceChildren();
