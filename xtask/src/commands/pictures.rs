@@ -11,13 +11,13 @@ use clap::Args;
 use crate::commands::vm::MachineArgs;
 use crate::herd::outcome::succeeded;
 use crate::herd::spec::{Backend, Mode, Rhythm, Spec};
-use crate::setup::emulator;
 use crate::setup::guest_build::{self, workspace};
 use crate::setup::tools::{CHROMIUM, find_or_install};
 use crate::vm::initramfs::Contents;
 use crate::vm::kernel::{self, Selector};
 use crate::vm::place::Place;
 use crate::vm::plan::Job;
+use crate::vm::session;
 use crate::{exec, progress};
 
 /// Where the pictures are.
@@ -64,7 +64,7 @@ pub(crate) fn run(arguments: &PicturesArgs) -> Result<ExitCode> {
     let chromium = find_or_install(&CHROMIUM, "")?;
     let kernel = kernel::resolve(&arguments.kernel)?;
     let shape = arguments.machine.shape();
-    emulator::find(shape.qemu.as_ref())?;
+    session::qemu(shape.qemu.as_ref())?;
     let programs = guest_build::build(&["xtask", "eptrace", "demos"])?;
     let contents = Contents {
         init: programs.join("xtask"),

@@ -2,7 +2,6 @@
 
 pub(crate) mod apt;
 pub(crate) mod busybox;
-pub(crate) mod emulator;
 pub(crate) mod foreign;
 pub(crate) mod guest_build;
 pub(crate) mod python;

@@ -2,41 +2,42 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::Result;
 
-use crate::setup::emulator::Emulator;
 use crate::vm::initramfs::Contents;
 use crate::vm::kernel::Kernel;
 use crate::vm::plan::Plan;
 use crate::vm::qemu::{Accel, Machine};
-use crate::{cache, progress};
+use crate::{cache, exec, progress};
 
 /// A guest with KVM says hello within two seconds; one that hangs is not waited for.
 const DEADLINE: Duration = Duration::from_secs(10);
 
 /// The fastest way to run a guest that works here.
-pub(crate) fn choose(emulator: &Emulator, kernel: &Kernel, init: &Path) -> Result<Accel> {
+pub(crate) fn choose(qemu: &Path, kernel: &Kernel, init: &Path) -> Result<Accel> {
     if fs::OpenOptions::new().read(true).write(true).open("/dev/kvm").is_err() {
-        return Ok(emulation(emulator, kernel));
+        return Ok(emulation(kernel));
     }
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    let machine = format!("{} {}", boot.trim(), emulator.version);
+    let version = exec::output(Command::new(qemu).arg("--version"))?;
+    let machine = format!("{} {}", boot.trim(), version.lines().next().unwrap_or_default());
     if let Some(((known, works), _)) = cache::recall::<(String, bool)>("kvm")
         && known == machine
     {
-        return Ok(if works { Accel::Kvm } else { emulation(emulator, kernel) });
+        return Ok(if works { Accel::Kvm } else { emulation(kernel) });
     }
     progress::say("trying whether KVM works here ...");
-    let works = boots(&emulator.program, kernel, init)?;
+    let works = boots(qemu, kernel, init)?;
     progress::say(if works { "KVM works" } else { "KVM does not run a guest here: emulating instead" });
     cache::remember("kvm", &(machine, works))?;
-    Ok(if works { Accel::Kvm } else { emulation(emulator, kernel) })
+    Ok(if works { Accel::Kvm } else { emulation(kernel) })
 }
 
-fn emulation(emulator: &Emulator, kernel: &Kernel) -> Accel {
-    if kernel.patches_much() && !emulator.sound { Accel::TcgInTurns } else { Accel::Tcg }
+fn emulation(kernel: &Kernel) -> Accel {
+    if kernel.patches_much() { Accel::TcgInTurns } else { Accel::Tcg }
 }
 
 fn boots(qemu: &Path, kernel: &Kernel, init: &Path) -> Result<bool> {

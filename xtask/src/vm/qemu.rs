@@ -18,15 +18,15 @@ use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
 
 use crate::exec;
-use crate::setup::emulator::Emulator;
 use crate::vm::protocol::{Decoder, Frame};
 
 /// A lockup ends the guest, and what each processor was doing then is on the console: warnings are shown for that.
 const COMMAND_LINE: &str = "console=ttyS0 quiet loglevel=5 panic=-1 oops=panic mitigations=off no_timer_check softlockup_panic=1 \
                             softlockup_all_cpu_backtrace=1";
 
-/// The guest's kernel died of a breakpoint that it had taken away already, or hangs at it: the failure of a QEMU that is not
-/// [`Emulator::sound`]. The kernel patches itself while it boots, and wherever probes come and go.
+/// The guest's kernel died of a breakpoint that it had taken away already, or hangs at it. QEMU's emulation may translate an instruction while
+/// another of its processors patches it (accel/tcg, before its translator locked the page: 7.2), and then runs the old bytes; the
+/// kernel patches itself while it boots, and wherever probes come and go.
 #[derive(Debug)]
 pub(crate) struct StaleCode;
 
@@ -89,9 +89,6 @@ impl Machine {
             line.push_str(" -icount shift=0,sleep=off");
         }
         let mut words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
-        if let Some(data) = Emulator::data(&self.qemu) {
-            words.extend(["-L".to_owned(), data.display().to_string()]);
-        }
         words.extend(["-kernel".to_owned(), kernel.display().to_string()]);
         words.extend(["-append".to_owned(), COMMAND_LINE.to_owned()]);
         words

@@ -7,10 +7,10 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 
 use crate::progress;
-use crate::setup::{emulator, guest_build};
+use crate::setup::{guest_build, tools};
 use crate::vm::accel;
 use crate::vm::initramfs::Contents;
 use crate::vm::kernel::Kernel;
@@ -53,6 +53,15 @@ pub(crate) struct Shape {
 impl Default for Shape {
     fn default() -> Self {
         Self { qemu: None, memory_mb: 1024, processors: 2, counting: false }
+    }
+}
+
+/// Finds or installs QEMU.
+pub(crate) fn qemu(given: Option<&PathBuf>) -> Result<PathBuf> {
+    match given {
+        Some(path) if path.is_file() => Ok(path.clone()),
+        Some(path) => bail!("there is no QEMU at {}: --qemu takes the path of a qemu-system-x86_64", path.display()),
+        None => tools::find_or_install(&tools::QEMU, ", or give a QEMU with --qemu PATH"),
     }
 }
 
@@ -106,9 +115,9 @@ fn boot(
     plan: &Plan,
     on_frame: &mut dyn FnMut(Frame) -> Result<()>,
 ) -> Result<()> {
-    let emulator = emulator::find(shape.qemu.as_ref())?;
-    let accel = if shape.counting { Accel::Counting } else { accel::choose(&emulator, kernel, &contents.init)? };
-    let machine = Machine { qemu: emulator.program, accel, memory_mb: shape.memory_mb, processors: shape.processors };
+    let qemu = qemu(shape.qemu.as_ref())?;
+    let accel = if shape.counting { Accel::Counting } else { accel::choose(&qemu, kernel, &contents.init)? };
+    let machine = Machine { qemu, accel, memory_mb: shape.memory_mb, processors: shape.processors };
     // Sixty seconds to boot, and what the jobs themselves may take.
     let limit = Duration::from_secs(60 + plan.jobs.iter().map(|job| job.timeout_s + 10).sum::<u64>());
     let mut boots = 1;

@@ -15,10 +15,11 @@ use clap::{ArgMatches, Args, FromArgMatches, Subcommand};
 use crate::commands::vm::MachineArgs;
 use crate::demos::{ALL, Demo, Kind, named};
 use crate::herd::spec::Backend;
-use crate::setup::{emulator, guest_build};
+use crate::setup::guest_build;
 use crate::vm::initramfs::Contents;
 use crate::vm::kernel::{self, Selector};
 use crate::vm::place::Place;
+use crate::vm::session;
 use crate::{exec, progress};
 
 const EXAMPLES: &str = "\
@@ -142,7 +143,7 @@ fn everywhere(arguments: &PlaceArgs, one: &mut dyn FnMut(&Place<'_>, &str) -> Re
     } else {
         let kernels = arguments.kernel.iter().map(kernel::resolve).collect::<Result<Vec<_>>>()?;
         let shape = arguments.machine.shape();
-        emulator::find(shape.qemu.as_ref())?;
+        session::qemu(shape.qemu.as_ref())?;
         let programs = guest_build::build(&["xtask", "eptrace", "demos"])?;
         let contents = Contents {
             init: programs.join("xtask"),

@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 
 use super::Tally;
 use crate::progress;
-use crate::setup::{busybox, emulator, guest_build, tools};
+use crate::setup::{busybox, guest_build, tools};
 use crate::vm::initramfs::Contents;
 use crate::vm::kernel::{self, Kernel, Selector};
 use crate::vm::plan::Plan;
@@ -27,7 +27,7 @@ pub(super) fn tests(shape: &Shape, kernels: &[Selector], filter: &str, matrix: &
         return Ok(Tally::default());
     }
     let otherwise = ", or leave the virtual machine out with --no-vm";
-    emulator::find(shape.qemu.as_ref())?;
+    session::qemu(shape.qemu.as_ref())?;
     let bpftrace = tools::find_or_install(&tools::BPFTRACE, otherwise)?;
     let kernels = kernels.iter().map(kernel::resolve).collect::<Result<Vec<_>>>()?;
     let programs = guest_build::build(&["xtask", "eptrace", "demos"])?;
