@@ -1,8 +1,8 @@
 //! The red-black tree of an eventpoll's items (`eventpoll.rbr`), rebuilt from the order in which they came and went.
 //!
 //! The kernel's insertion and removal leave it no choice: the same calls in the same order give the same shape and the same colours
-//! (`__rb_insert`, `__rb_erase_augmented`, `____rb_erase_color`, lib/rbtree.c and include/linux/rbtree_augmented.h, 5.10 to 7.3). Keys
-//! are the file's address, then the descriptor (`ep_cmp_ffd`, fs/eventpoll.c).
+//! (`__rb_insert`, `__rb_erase_augmented` and `____rb_erase_color` of lib/rbtree.c and its header, 5.10 to 7.3). Keys are the file's
+//! address, then the descriptor (`ep_cmp_ffd`, fs/eventpoll.c).
 
 use std::collections::BTreeMap;
 

@@ -42,8 +42,10 @@ fn audited(build: impl FnOnce(&mut Trace)) -> Audit {
     trace.model().audit().clone()
 }
 
+type Fds = Vec<Option<i32>>;
+
 /// Of each difference: what was compared, the descriptors that the model lacks, and those that it has too many.
-fn told(audit: &Audit) -> Vec<(&'static str, Vec<Option<i32>>, Vec<Option<i32>>)> {
+fn told(audit: &Audit) -> Vec<(&'static str, Fds, Fds)> {
     let fds = |items: &[(u64, Option<i32>)]| items.iter().map(|(_, fd)| *fd).collect();
     audit.first.iter().map(|found| (found.what, fds(&found.missing), fds(&found.surplus))).collect()
 }
