@@ -24,6 +24,11 @@ pub(crate) fn until_in(tid: i32, calls: &[libc::c_long]) -> Result<()> {
     Ok(())
 }
 
+/// Whether the thread is blocked in this call, asleep or where not even a signal reaches it (a mutex).
+pub(crate) fn is_blocked_in(tid: i32, call: libc::c_long) -> Result<bool> {
+    Ok(is_in(&read(tid, "syscall")?, &[call]) && is_blocked(&read(tid, "stat")?))
+}
+
 /// As many times in a row all threads must have been seen asleep: one of them may wake another that was looked at before.
 const PASSES: u32 = 3;
 
@@ -65,9 +70,14 @@ pub(crate) fn is_sleeping(stat: &str) -> bool {
     stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('S'))
 }
 
+/// The same for both kinds of sleep.
+fn is_blocked(stat: &str) -> bool {
+    is_sleeping(stat) || stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('D'))
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{WAITS, is_in, is_sleeping};
+    use super::{WAITS, is_blocked, is_in, is_sleeping};
 
     #[test]
     fn the_calls_of_the_epoll_wait_family_are_known() {
@@ -84,6 +94,7 @@ mod tests {
         assert!(is_sleeping("12 (odd) R name) S 1 12 12 0"));
         assert!(!is_sleeping("12 (herd-w0) R 1 12 12 0"));
         assert!(!is_sleeping("12 (herd-w0) D 1 12 12 0"));
+        assert!(is_blocked("12 (herd-w0) D 1 12 12 0") && !is_blocked("12 (herd-w0) R 1 12 12 0"));
         assert!(!is_sleeping(""));
     }
 }

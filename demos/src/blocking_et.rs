@@ -19,7 +19,7 @@ use serde::Serialize;
 
 use crate::asleep::{until_in, until_waiting};
 use crate::counted::Counted;
-use crate::ends::{Carrier, Ends, set_blocking};
+use crate::ends::{Carrier, Ends, set_blocking, unread};
 use crate::fds::{epoll, eventfd};
 use crate::story::Story;
 use crate::story::reaction::Reaction;
@@ -124,6 +124,7 @@ fn one(story: &mut Story, blocking: bool, deadline_ms: u16) -> Result<()> {
     if blocking {
         story.step(format!("give it {deadline_ms} ms"), Reaction::none(), |act| {
             act.tell("hangs", !worker.leaves_within(deadline_ms)?);
+            act.tell("left", unread(&desk.ends.near)?);
             Ok(())
         })?;
         let kernel = Reaction::none().scans(2).events(1).filtered(1);

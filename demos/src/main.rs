@@ -5,6 +5,7 @@
 //! watches the demo must arrive at the same numbers.
 
 mod accept_once;
+mod answers;
 mod asleep;
 mod blocking_et;
 mod churn;
@@ -31,6 +32,7 @@ mod release;
 mod reuseport;
 mod shared;
 mod sharing;
+mod stalled;
 mod story;
 mod structures;
 mod trigger;
@@ -91,6 +93,8 @@ enum Demo {
     Shared(shared::Options),
     Reactor(reactor::Options),
     Echo(echo::Options),
+    Answers(answers::Options),
+    Stalled(stalled::Options),
 }
 
 fn main() -> ExitCode {
@@ -129,6 +133,8 @@ fn run(cli: &Cli) -> Result<()> {
         Demo::Shared(options) => shared::run(options)?,
         Demo::Reactor(options) => reactor::run(options)?,
         Demo::Echo(options) => echo::run(options)?,
+        Demo::Answers(options) => answers::run(options)?,
+        Demo::Stalled(options) => stalled::run(options)?,
     };
     match io::stdout().write_all(text.as_bytes()) {
         // The reader has seen enough: that is its right.

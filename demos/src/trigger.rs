@@ -109,6 +109,8 @@ pub(crate) fn run(options: &Options) -> Result<String> {
             case.all_read(bytes)?;
             case.part_read(bytes, part)?;
             case.two_arrivals(bytes, part)?;
+            case.short_read(bytes, part)?;
+            case.armed_again(bytes)?;
             case.idle()?;
             case.full()?;
         }
@@ -200,6 +202,52 @@ impl Case<'_> {
         self.story.step("wait: one event for both", Reaction::wait(1), |act| act.wait(&epoll, 4))?;
         self.story.step("read until EAGAIN", Reaction::none(), |act| act.drain(&ends.near, bytes))?;
         self.story.step("wait", trigger.nothing_left(), |act| act.wait(&epoll, 1))?;
+        Ok(())
+    }
+
+    /// A read that gives less than it was asked for has found the end: no EAGAIN is needed to know it.
+    fn short_read(&mut self, bytes: usize, more_bytes: usize) -> Result<()> {
+        let ends = self.scene("a read that gives less than it asked for")?;
+        let epoll = epoll()?;
+        let trigger = self.trigger;
+        self.story.step("ADD the reading end", Reaction::none().hooked(1), |act| {
+            act.add(&epoll, &ends.near, IN | trigger.flag(), DATA)
+        })?;
+        self.story.step(format!("write {bytes} bytes"), Reaction::none().linked(1), |act| {
+            act.write(&ends.far, &vec![b'x'; bytes])?;
+            ends.until_unread(bytes)
+        })?;
+        self.story.step("wait", Reaction::wait(1), |act| act.wait(&epoll, 1))?;
+        self.story.step(format!("read once, at most {} bytes", bytes + 1), Reaction::none(), |act| {
+            act.read(&ends.near, bytes + 1).map(drop)
+        })?;
+        // The buffer is empty, so even a pipe that is sparing with wakeups makes one.
+        let arrives = match trigger {
+            Trigger::Lt => Reaction::none().already_linked(1),
+            Trigger::Et => Reaction::none().linked(1),
+        };
+        self.story.step(format!("write {more_bytes} bytes more"), arrives, |act| {
+            act.write(&ends.far, &vec![b'y'; more_bytes])?;
+            ends.until_unread(more_bytes)
+        })?;
+        self.story.step("wait: they are reported", Reaction::wait(1), |act| act.wait(&epoll, 1))?;
+        Ok(())
+    }
+
+    /// What was reported and not read is reported again, without anything new.
+    fn armed_again(&mut self, bytes: usize) -> Result<()> {
+        let ends = self.scene("MOD, with bytes unread")?;
+        let epoll = epoll()?;
+        let mask = IN | self.trigger.flag();
+        self.story
+            .step("ADD the reading end", Reaction::none().hooked(1), |act| act.add(&epoll, &ends.near, mask, DATA))?;
+        self.story.step(format!("write {bytes} bytes"), Reaction::none().linked(1), |act| {
+            act.write(&ends.far, &vec![b'x'; bytes])?;
+            ends.until_unread(bytes)
+        })?;
+        self.story.step("wait", Reaction::wait(1), |act| act.wait(&epoll, 1))?;
+        self.story.step("MOD to the same", Reaction::none(), |act| act.modify(&epoll, &ends.near, mask, DATA))?;
+        self.story.step("wait: it is reported again", Reaction::wait(1), |act| act.wait(&epoll, 1))?;
         Ok(())
     }
 

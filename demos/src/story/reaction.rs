@@ -113,6 +113,10 @@ impl Reaction {
         Self { filtered: times.into(), ..self }
     }
 
+    pub(crate) fn overflow(self, times: impl Into<Times>) -> Self {
+        Self { overflow: times.into(), ..self }
+    }
+
     pub(crate) fn nested(self, times: impl Into<Times>) -> Self {
         Self { nested: times.into(), ..self }
     }

@@ -67,6 +67,8 @@ pub(crate) const ALL: &[Demo] = &[
     steps("shared", "One eventpoll for all workers: the wake chain, and one worker for each event"),
     steps("reactor", "The loop of an event-driven server, step by step; beside it a proactor on io_uring"),
     steps("echo", "Echo servers from blocking to io_uring under the same requests: what each request costs"),
+    steps("answers", "What an eventpoll is, which files it takes, how a process's end is an event, who may use SQPOLL"),
+    steps("stalled", "A scan that is held up: what callbacks and epoll_ctl do meanwhile"),
     counts("life", "Fork, dup, pass, share, close, reuse, nest, interrupt", true, &[]),
     counts("churn", "Everything at random", true, &["--threads", "1", "--operations", "2000"]),
     counts("registered", "One file of each kind that epoll takes, in one eventpoll", false, &[]),
