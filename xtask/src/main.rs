@@ -4,6 +4,7 @@
 //! Progress goes to stderr, data to stdout. Exit status: 0 done, 1 a check failed, 2 an error.
 
 mod cache;
+mod claims;
 mod commands;
 mod demos;
 mod exec;
@@ -30,6 +31,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Task {
     Bench(commands::bench::BenchArgs),
+    Claims(commands::claims::ClaimsArgs),
     Demo(commands::demo::DemoArgs),
     Test(commands::test::TestArgs),
     Vm(commands::vm::VmArgs),
@@ -60,6 +62,7 @@ fn run(task: &Task) -> Result<ExitCode> {
         Task::Pictures(arguments) => commands::pictures::run(arguments),
         Task::Demo(arguments) => commands::demo::run(arguments),
         Task::Test(arguments) => Ok(commands::test::run(arguments)),
+        Task::Claims(arguments) => commands::claims::run(arguments),
         Task::Bench(arguments) => commands::bench::run(arguments),
         Task::Ebpf(arguments) => commands::ebpf::run(arguments),
         Task::BpfIds => guest::print_ids().map(|()| ExitCode::SUCCESS),
