@@ -114,6 +114,18 @@ pub struct Layout {
     pub rb_left: u32,
     /// `rb_node.rb_right`
     pub rb_right: u32,
+    /// `eventpoll.wq`
+    pub ep_wq: u32,
+    /// `eventpoll.mtx.owner`
+    pub ep_mtx_owner: u32,
+    /// `epitem.pwqlist`: a pointer to the first `eppoll_entry`, before 5.11 a list of them
+    pub epitem_pwqlist: u32,
+    /// `eppoll_entry.next`, before 5.11 `eppoll_entry.llink`
+    pub pwq_next: u32,
+    /// `wait_queue_entry.func`
+    pub wait_func: u32,
+    /// `rb_node.__rb_parent_color`
+    pub rb_parent_color: u32,
 }
 
 impl Layout {
@@ -171,6 +183,12 @@ impl Layout {
         ep_rb_leftmost: OFFSET_UNKNOWN,
         rb_left: OFFSET_UNKNOWN,
         rb_right: OFFSET_UNKNOWN,
+        ep_wq: OFFSET_UNKNOWN,
+        ep_mtx_owner: OFFSET_UNKNOWN,
+        epitem_pwqlist: OFFSET_UNKNOWN,
+        pwq_next: OFFSET_UNKNOWN,
+        wait_func: OFFSET_UNKNOWN,
+        rb_parent_color: OFFSET_UNKNOWN,
     };
 }
 
@@ -273,8 +291,8 @@ impl Config {
     };
 }
 
-const _: () = assert!(size_of::<Layout>() == 52 * 4);
-const _: () = assert!(size_of::<Config>() == 52 * 4 + 2 * 8 + 12 * 4 && align_of::<Config>() == 8);
+const _: () = assert!(size_of::<Layout>() == 58 * 4);
+const _: () = assert!(size_of::<Config>() == 58 * 4 + 2 * 8 + 12 * 4 && align_of::<Config>() == 8);
 
 #[cfg(test)]
 mod tests {

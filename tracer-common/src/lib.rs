@@ -9,6 +9,7 @@ mod config;
 pub mod events;
 mod header;
 mod loss;
+pub mod snapshot;
 
 pub use config::{CAST, Config, Layout, MAX_BYTES_OF_EPITEM, MAX_LONGS_IN_PLACE, OFFSET_UNKNOWN, epitem_shape};
 pub use header::{Header, Kind};

@@ -3,6 +3,7 @@
 use aya_ebpf::bindings::BPF_RB_NO_WAKEUP;
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_get_smp_processor_id, bpf_ktime_get_ns};
 use tracer_common::events::Record;
+use tracer_common::snapshot::Found;
 use tracer_common::{Header, Hook, Miss};
 
 use crate::maps::{EVENTS, LOSSES};
@@ -53,12 +54,28 @@ pub(crate) fn emit<T: Record + 'static>(now: Now, fill: impl FnOnce(*mut T)) -> 
 /// As [`emit`], where the caller has asked already which CPU this is.
 #[inline(always)]
 pub(crate) fn emit_on<T: Record + 'static>(cpu: u32, now: Now, fill: impl FnOnce(*mut T)) -> Result<(), Miss> {
+    // SAFETY: every record begins with a header (asserted in tracer-common).
+    unsafe { write(T::KIND as u16, cpu, now, fill) }
+}
+
+/// [`emit`] for a record of a snapshot.
+#[inline(always)]
+pub(crate) fn tell<T: Found + 'static>(now: Now, fill: impl FnOnce(*mut T)) -> Result<(), Miss> {
+    // SAFETY: as in `emit` and `emit_on`.
+    unsafe { write(T::PART as u16, bpf_get_smp_processor_id(), now, fill) }
+}
+
+/// # Safety
+///
+/// `T` begins with a [`Header`].
+#[inline(always)]
+unsafe fn write<T: 'static>(kind: u16, cpu: u32, now: Now, fill: impl FnOnce(*mut T)) -> Result<(), Miss> {
     let Some(mut slot) = EVENTS.reserve::<T>(0) else { return Err(Miss::RingFull) };
     let record: *mut T = slot.as_mut_ptr();
     let header = record.cast::<Header>();
-    // SAFETY: every record begins with a header (asserted in tracer-common), and the slot is large enough for `T`.
+    // SAFETY: the caller's promise, and the slot is large enough for `T`.
     unsafe {
-        (*header).kind = T::KIND as u16;
+        (*header).kind = kind;
         (*header).len = size_of::<T>() as u16;
         (*header).cpu = cpu;
         (*header).ts_ns = now.ts_ns;

@@ -2,7 +2,7 @@
 
 use core::arch::asm;
 
-use aya_ebpf::helpers::{bpf_probe_read_kernel, bpf_probe_read_user};
+use aya_ebpf::helpers::{bpf_probe_read_kernel, bpf_probe_read_user, generated};
 use tracer_common::{CAST, Miss};
 
 use crate::globals::config;
@@ -12,6 +12,18 @@ use crate::globals::config;
 pub(crate) fn kernel<T>(address: u64) -> Result<T, Miss> {
     // SAFETY: the helper checks the address; every bit pattern of the integers read here is valid.
     unsafe { bpf_probe_read_kernel(address as *const T) }.map_err(|_| Miss::ReadFailed)
+}
+
+/// Reads into `to`, zeros where that fails, and returns 0 or an error: for loops, in which each `?` would be one more way for the
+/// verifier to follow.
+///
+/// # Safety
+///
+/// `to` is valid for writes, and any bits are a `T`.
+#[inline(always)]
+pub(crate) unsafe fn into<T>(to: *mut T, address: u64) -> i64 {
+    // SAFETY: the helper checks the address, and writes as many bytes as a `T` has.
+    unsafe { generated::bpf_probe_read_kernel(to.cast(), size_of::<T>() as u32, address as *const _) }
 }
 
 /// The `T` at an address of the current task.

@@ -10,6 +10,7 @@ pub mod kernel;
 pub mod model;
 pub mod output;
 pub mod probes;
+pub mod snapshot;
 pub mod source;
 pub mod top;
 pub mod trace_file;

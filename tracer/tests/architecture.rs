@@ -13,12 +13,28 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("decode", &["event"]),
     ("trace_file", &["event"]),
     ("probes", &["kernel", "event"]),
-    ("source", &["decode", "trace_file", "probes", "kernel", "event"]),
+    ("snapshot", &["decode", "event"]),
+    ("source", &["decode", "trace_file", "probes", "snapshot", "kernel", "event"]),
     ("model", &["event"]),
     ("analysis", &["model", "event"]),
-    ("output", &["analysis", "model", "event"]),
+    ("output", &["analysis", "model", "snapshot", "event"]),
     ("top", &["output", "analysis", "model", "event"]),
-    ("cli", &["event", "kernel", "decode", "trace_file", "probes", "source", "model", "analysis", "output", "top"]),
+    (
+        "cli",
+        &[
+            "event",
+            "kernel",
+            "decode",
+            "trace_file",
+            "probes",
+            "snapshot",
+            "source",
+            "model",
+            "analysis",
+            "output",
+            "top",
+        ],
+    ),
 ];
 
 /// The files that may name aya: those that load, attach and drain. A name that ends in `/` is a folder.
@@ -29,7 +45,7 @@ const EXCEPTIONS: &[(&str, &str, &str)] =
     &[("trace_file/tests/files.rs", "source", "a file is opened as the commands open it")];
 
 /// The modules that work on values alone: no kernel, no runtime, no files, no clock.
-const PURE: &[&str] = &["event", "decode", "model", "analysis", "output", "top"];
+const PURE: &[&str] = &["event", "decode", "snapshot", "model", "analysis", "output", "top"];
 
 /// Crates that a pure module does not name.
 const IMPURE_CRATES: &[&str] = &["aya", "tokio", "libc"];

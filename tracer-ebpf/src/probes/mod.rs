@@ -9,6 +9,7 @@ mod io_uring;
 mod lifecycle;
 mod release;
 mod scan;
+mod snapshot;
 mod syscall;
 mod wait;
 mod wake;

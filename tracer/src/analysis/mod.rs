@@ -24,5 +24,6 @@ pub use herd::{HerdRow, HerdTask};
 pub use report::{
     AuditRow, DifferenceRow, EventpollRow, Lost, LostRow, Report, SCHEMA_VERSION, SourceRow, TaskRow, Totals,
 };
+pub(crate) use source::{addresses, file_kind};
 pub use spread::Spread;
 pub use verdict::{HERD_MEAN_WASTED, HERD_MIN_WORKERS, Verdict};

@@ -109,12 +109,8 @@ fn listen_key(file: &File) -> Option<Listen> {
 /// What a file is called: `tcp 127.0.0.1:80`.
 pub(crate) fn name(file: &File, info: &TraceInfo) -> String {
     let kind = kind(file, info);
-    if let Some(known) = file.info.filter(|known| matches!(known.family, AF_INET | AF_INET6)) {
-        let local = address(known.family, known.local, known.local_port);
-        if file.listening || known.remote_port == 0 {
-            return format!("{kind} {local}");
-        }
-        return format!("{kind} {local} from {}", address(known.family, known.remote, known.remote_port));
+    if let Some(addresses) = file.info.and_then(|known| addresses(&known, file.listening)) {
+        return format!("{kind} {addresses}");
     }
     let mut details = Vec::new();
     if let Some(fd) = file.fd {
@@ -129,15 +125,33 @@ pub(crate) fn name(file: &File, info: &TraceInfo) -> String {
 }
 
 fn kind(file: &File, info: &TraceInfo) -> String {
-    let Some(known) = &file.info else {
-        return if file.listening { "socket".to_owned() } else { "file".to_owned() };
-    };
+    match &file.info {
+        Some(known) => file_kind(known, &info.file_kinds),
+        None if file.listening => "socket".to_owned(),
+        None => "file".to_owned(),
+    }
+}
+
+/// What kind of file it is; `kinds` by the addresses of file operations.
+pub(crate) fn file_kind(known: &FileInfo, kinds: &BTreeMap<u64, String>) -> String {
     match known.family {
         AF_INET | AF_INET6 => transport(known).to_owned(),
         AF_UNIX => "unix socket".to_owned(),
-        0 => info.file_kinds.get(&known.f_op).cloned().unwrap_or_else(|| "file".to_owned()),
+        0 => kinds.get(&known.f_op).cloned().unwrap_or_else(|| "file".to_owned()),
         other => format!("socket of family {other}"),
     }
+}
+
+/// The addresses of an internet socket: its own, and the peer's if it has one.
+pub(crate) fn addresses(known: &FileInfo, listening: bool) -> Option<String> {
+    if !matches!(known.family, AF_INET | AF_INET6) {
+        return None;
+    }
+    let local = address(known.family, known.local, known.local_port);
+    if listening || known.remote_port == 0 {
+        return Some(local);
+    }
+    Some(format!("{local} from {}", address(known.family, known.remote, known.remote_port)))
 }
 
 fn transport(info: &FileInfo) -> &'static str {

@@ -14,6 +14,7 @@ mod reading;
 mod record;
 mod report;
 mod say;
+mod snapshot;
 mod target;
 mod top;
 mod trace;
@@ -43,6 +44,7 @@ Examples:
   eptrace report --format html -o run.html run.eptrace   a page to look at
   eptrace compare before.eptrace after.eptrace   did the fix work
   eptrace export run.eptrace --format perfetto -o run.pftrace   a timeline
+  eptrace snapshot -p 1234                       the kernel's structures as they stand
 
 Exit codes: 0 done, 1 a finding (--fail-on-herd, --fail-on, --deny), 2 an error, 3 this kernel cannot be traced."
 )]
@@ -74,6 +76,8 @@ enum Command {
     Top(top::TopArgs),
     /// Write a trace file in the format of another tool: Perfetto, Parquet, JSON lines, CSV
     Export(export::ExportArgs),
+    /// Show the eventpolls of a running process as they stand in the kernel: trees, lists, sleeping tasks
+    Snapshot(snapshot::SnapshotArgs),
 }
 
 /// Has the allocator keep what is freed. The buffers of a batch are as large as what it would give back to the kernel each time,
@@ -104,6 +108,7 @@ pub fn main() -> ExitCode {
         Command::Compare(args) => report::run_compare(args).map(done),
         Command::Top(args) => top::run(args, cli.verbose).map(done),
         Command::Export(args) => export::run(args).map(done),
+        Command::Snapshot(args) => snapshot::run(args, cli.verbose).map(done),
     };
     result.unwrap_or_else(|error| fail(&error))
 }

@@ -102,6 +102,13 @@ const OTHERS: &[Wanted] = wanted! {
     ep_rb_leftmost: "eventpoll" "rbr.rb_leftmost";
     rb_left: "rb_node" "rb_left";
     rb_right: "rb_node" "rb_right";
+    ep_wq: "eventpoll" "wq";
+    ep_mtx_owner: "eventpoll" "mtx.owner";
+    epitem_pwqlist: "epitem" "pwqlist";
+    // 5.10: a list of another kind, whose first word is the next one all the same.
+    pwq_next: "eppoll_entry" "next" or "eppoll_entry" "llink";
+    wait_func: "wait_queue_entry" "func";
+    rb_parent_color: "rb_node" "__rb_parent_color";
 };
 
 // Every slot but `epitem_bytes` and the padding is looked up.
@@ -257,6 +264,7 @@ mod tests {
         assert_eq!(layout.epitem_file, 48);
         assert_eq!(layout.epitem_fd, 56);
         assert_eq!((layout.wait_flags, layout.wait_private, layout.wait_entry), (0, 8, 24));
+        assert_eq!((layout.wait_func, layout.pwq_next, layout.rb_parent_color), (16, 0, 0));
         assert_eq!(layout.pwq_base + 8, layout.pwq_wait);
         assert_eq!(layout.pwq_wait + 40, layout.pwq_whead);
         assert_eq!(layout.ep_pqueue_epi, 16);

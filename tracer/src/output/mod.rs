@@ -14,6 +14,7 @@ mod lint;
 mod markdown;
 pub mod names;
 pub mod sanitize;
+pub mod snapshot;
 #[cfg(test)]
 mod tests;
 mod text;

@@ -152,6 +152,14 @@ const INSTANCES: &str = "calls beyond the kretprobe's instances (the report coun
 /// The lists are the scan's own until `ep_done_scan`.
 const NO_LISTS: &str = "what a scan put back and what it did not reach, for the lists cannot be read there";
 
+/// What `eptrace snapshot` attaches, and nothing else.
+pub const SNAPSHOT: Variant = neutral(&[
+    program("snapshot_files", Attach::Iter("task_file")),
+    program("snapshot_item_kprobe", Attach::Kprobe("seq_printf")),
+    program("snapshot_end_kretprobe", Attach::Kretprobe("ep_show_fdinfo")),
+    program("snapshot_begin_kprobe", Attach::Kprobe("ep_show_fdinfo")),
+]);
+
 /// All hooks, in the order in which they are attached: who lives first, then what they do.
 pub const CATALOG: &[ProbeSpec] = &[
     ProbeSpec {

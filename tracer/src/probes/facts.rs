@@ -172,6 +172,36 @@ impl Facts {
             vec!["struct eppoll_entry is laid out otherwise than in any kernel from 5.10 to 7.3".to_owned()]
         }
     }
+
+    /// What `eptrace snapshot` must know and this kernel does not show; nothing when it can be taken.
+    #[must_use]
+    pub fn unknown_to_snapshot(&self) -> Vec<String> {
+        let layout = &self.layout;
+        let needed = [
+            layout.ep_rb_root,
+            layout.ep_rb_leftmost,
+            layout.epitem_rbn,
+            layout.rb_left,
+            layout.rb_right,
+            layout.rb_parent_color,
+            layout.ep_wq,
+            layout.ep_rdllist,
+            layout.epitem_pwqlist,
+            layout.pwq_next,
+            layout.wait_func,
+        ];
+        let mut unknown = self.fatal_fields();
+        if needed.contains(&OFFSET_UNKNOWN) {
+            unknown.extend(self.missing.iter().map(ToString::to_string));
+        } else if [layout.pwq_next, layout.wait_func, layout.wait_private] != [0, 16, 8] {
+            // The probe reads a wait queue entry in one piece, and follows the first word of an eppoll_entry.
+            unknown.push("struct eppoll_entry is laid out otherwise than in any kernel from 5.10 to 7.3".to_owned());
+        }
+        if !self.has_eventpoll_fops() {
+            unknown.push("kallsyms shows no data, so that eventpolls cannot be told from other files".to_owned());
+        }
+        unknown
+    }
 }
 
 /// Every function that the catalogue names.

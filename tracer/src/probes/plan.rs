@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::catalog::{Attach, Backend, CATALOG, Need, Program, Variant};
+use super::catalog::{Attach, Backend, CATALOG, Need, Program, SNAPSHOT, Variant};
 use tracer_common::Hook;
 
 /// What the user asked for.
@@ -79,6 +79,16 @@ pub fn plan(names: &Names, preference: Preference, purpose: Purpose) -> Vec<Hook
             hook
         })
         .collect()
+}
+
+/// Plans what `eptrace snapshot` needs.
+#[must_use]
+pub fn plan_snapshot(names: &Names) -> HookPlan {
+    let (tries, skipped) = match missing(&SNAPSHOT, names) {
+        None => (vec![&SNAPSHOT], Vec::new()),
+        Some(why) => (Vec::new(), vec![why]),
+    };
+    HookPlan { hook: Hook::Inventory, need: Need::Required, tries, avoid: Vec::new(), skipped }
 }
 
 fn wanted(backend: Backend, preference: Preference) -> bool {

@@ -101,12 +101,12 @@ fn add_descendants(ebpf: &mut Ebpf, pids: &[u32]) -> Result<()> {
 }
 
 /// The filter.
-fn targets(ebpf: &mut Ebpf) -> Result<HashMap<&mut MapData, u32, u32>> {
+pub(super) fn targets(ebpf: &mut Ebpf) -> Result<HashMap<&mut MapData, u32, u32>> {
     Ok(HashMap::try_from(ebpf.map_mut("TGIDS").context("the object has no map TGIDS")?)?)
 }
 
 /// A kernel without ring buffers cannot be traced; anything else that is refused here is this machine's, or the options'.
-fn refused(error: LoadError) -> anyhow::Error {
+pub(super) fn refused(error: LoadError) -> anyhow::Error {
     match is_map_supported(MapType::RingBuf) {
         Ok(false) => Untraceable("it has no BPF ring buffer: Linux 5.8 is the first to have one".to_owned()).into(),
         _ => error.into(),
@@ -192,7 +192,7 @@ fn describe(options: &Options, facts: &Facts, outcomes: &[Outcome], misses: &Mis
 }
 
 /// Before 5.11 maps count against `RLIMIT_MEMLOCK`. Where it cannot be raised, loading says what is wrong.
-fn raise_memlock() {
+pub(super) fn raise_memlock() {
     let limit = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
     // SAFETY: the pointer is valid.
     unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &raw const limit) };

@@ -16,7 +16,7 @@ use crate::event::Event;
 use crate::probes::attach::unload;
 
 /// What `/proc/PID/fd/FD` of an eventpoll points to (`anon_inode_getfile`, fs/eventpoll.c, 5.10 to 7.3).
-const EVENTPOLL: &str = "anon_inode:[eventpoll]";
+pub(super) const EVENTPOLL: &str = "anon_inode:[eventpoll]";
 /// The programs that tell an eventpoll's items while its fdinfo is read.
 const LISTERS: [&str; 3] = ["fdinfo_kprobe", "fdinfo_item_kprobe", "fdinfo_kretprobe"];
 
@@ -106,7 +106,7 @@ pub(super) fn list_items(pids: &[u32]) {
 }
 
 /// `/proc/PID/fdinfo/FD` of each eventpoll of a process.
-fn eventpolls(pid: u32) -> Vec<PathBuf> {
+pub(super) fn eventpolls(pid: u32) -> Vec<PathBuf> {
     let entries = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
     entries
         .filter(|entry| fs::read_link(entry.path()).is_ok_and(|target| target.as_os_str() == EVENTPOLL))

@@ -8,6 +8,7 @@ mod inventory;
 mod log;
 mod losses;
 mod options;
+pub mod snapshot;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
