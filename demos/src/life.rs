@@ -15,6 +15,7 @@ use clap::{Args, ValueEnum};
 use nix::errno::Errno;
 use serde::Serialize;
 
+pub(crate) use self::threads::until_asleep;
 use crate::counted::Counted;
 use crate::fds::{epoll, eventfd};
 use crate::truth::{Counts, Truth};

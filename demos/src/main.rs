@@ -33,6 +33,7 @@ mod reuseport;
 mod shared;
 mod sharing;
 mod stalled;
+mod standing;
 mod story;
 mod structures;
 mod trigger;
@@ -95,6 +96,7 @@ enum Demo {
     Echo(echo::Options),
     Answers(answers::Options),
     Stalled(stalled::Options),
+    Standing(standing::Options),
 }
 
 fn main() -> ExitCode {
@@ -135,6 +137,7 @@ fn run(cli: &Cli) -> Result<()> {
         Demo::Echo(options) => echo::run(options)?,
         Demo::Answers(options) => answers::run(options)?,
         Demo::Stalled(options) => stalled::run(options)?,
+        Demo::Standing(options) => standing::run(options)?,
     };
     match io::stdout().write_all(text.as_bytes()) {
         // The reader has seen enough: that is its right.

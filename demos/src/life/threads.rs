@@ -25,7 +25,7 @@ fn joined(thread: thread::JoinHandle<Result<(i32, Counts)>>) -> Result<(i32, Cou
 }
 
 /// Sleeps until the kernel shows another task of this process inside `epoll_wait`.
-pub(super) fn until_asleep(tid: i32) -> Result<()> {
+pub(crate) fn until_asleep(tid: i32) -> Result<()> {
     let path = format!("/proc/self/task/{tid}/syscall");
     let calls = [libc::SYS_epoll_wait, libc::SYS_epoll_pwait, libc::SYS_epoll_pwait2].map(|call| format!("{call} "));
     loop {

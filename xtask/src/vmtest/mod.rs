@@ -15,6 +15,7 @@ pub(crate) mod matrix;
 mod pages;
 mod preempted;
 mod registered;
+mod snapshot;
 mod steps;
 pub(crate) mod terminal;
 
@@ -43,6 +44,7 @@ pub(crate) fn cases(filter: &str) -> Vec<Case> {
     cases.extend(attach::cases());
     cases.extend(churn::cases());
     cases.extend(registered::cases());
+    cases.extend(snapshot::cases());
     cases.extend(loss::cases());
     cases.extend(limits::cases());
     cases.extend(life::cases());
