@@ -116,13 +116,12 @@ fn overflow(ep: u64) -> Result<u64, Miss> {
 #[inline(always)]
 fn body(wait: u64, key: u64) -> Result<(), Miss> {
     let mut now = Now::take();
-    let audit = audit::on();
     let mut entering = context::enter()?;
     let found = entry(wait);
     if let Ok(entry) = &found {
         entering.mend(entry.whead);
     }
-    if audit {
+    if audit::on() {
         entering.keep(NOT_AUDITED);
     }
     let found = found.and_then(|entry| alive(entry.epi).map(|item| (entry, item)));
@@ -137,7 +136,7 @@ fn body(wait: u64, key: u64) -> Result<(), Miss> {
         return entering.push(0, item.ep);
     }
     let mut before = Snapshot { begun: 0, ended: 0 };
-    if audit {
+    if audit::on() {
         // From here on other changes know of this one; the time and the state are taken after that.
         audit::begin(item.ep);
         before = audit::snapshot(item.ep);
@@ -147,7 +146,7 @@ fn body(wait: u64, key: u64) -> Result<(), Miss> {
         }
     }
     let ovflist = overflow(item.ep);
-    if audit {
+    if audit::on() {
         let scanning = u64::from(ovflist != Ok(UNACTIVE));
         entering.keep(Audit { epi: entry.epi, begun: before.begun, ended: before.ended, scanning });
     }

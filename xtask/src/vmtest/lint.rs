@@ -66,12 +66,13 @@ pub(super) fn finds(report: &Value, expected: &[&str]) -> Result<()> {
     if let Some(wrong) = found.difference(&expected).next() {
         bail!("{wrong} accuses: {}", report["findings"]);
     }
+    let may_lose = preempted::preempts(report) || preempted::has_few_instances(report);
     for missed in expected.difference(&found) {
-        let excused = lost > 0 && unjudged.contains(missed) && preempted::preempts(report);
+        let excused = lost > 0 && unjudged.contains(missed) && may_lose;
         ensure!(excused, "{missed} found nothing; {}", report["unjudged"]);
     }
     ensure!(lost > 0 || unjudged.is_empty(), "nothing was lost, but not everything is judged: {}", report["unjudged"]);
-    ensure!(lost == 0 || preempted::preempts(report), "{lost} events were lost");
+    ensure!(lost == 0 || may_lose, "{lost} events were lost");
     Ok(())
 }
 

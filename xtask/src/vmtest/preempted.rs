@@ -1,5 +1,6 @@
 //! Kernels that preempt a task inside a probe skip the probes that run meanwhile on the same CPU (7.x with lazy preemption):
-//! a few records are lost, which the report counts, with the reason `recursion` or `skipped`.
+//! a few records are lost, which the report counts, with the reason `recursion` or `skipped`. And a kernel that needs a kretprobe for
+//! the end of a scan has few instances of it: scans beyond them are lost, with the reason `no-exit`.
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
@@ -21,11 +22,13 @@ pub(super) fn lost(report: &Value) -> Result<u64> {
             .and_then(Value::as_u64)
             .with_context(|| format!("no number `{key}` in the report's losses: {lost}"))
     };
-    let events = number(lost, "events")?;
+    let beyond: u64 =
+        by.iter().filter(|row| beyond_instances(report, row)).map(|row| number(row, "count")).sum::<Result<_>>()?;
+    let events = number(lost, "events")?.saturating_sub(beyond);
     let all = number(report, "events")?;
     let skipped = by
         .iter()
-        .filter(|row| row["loses_events"] == true)
+        .filter(|row| row["loses_events"] == true && !beyond_instances(report, row))
         .all(|row| row["reason"].as_str().is_some_and(|reason| REASONS.contains(&reason)));
     let kernel = report["kernel"].as_str().unwrap_or_default();
     ensure!(events == 0 || preempts(report), "events were lost on {kernel}, which preempts no probe: {lost}");
@@ -38,6 +41,16 @@ pub(super) fn lost(report: &Value) -> Result<u64> {
 pub(super) fn preempts(report: &Value) -> bool {
     let kernel = report["kernel"].as_str().unwrap_or_default();
     kernel.split('.').next().and_then(|major| major.parse().ok()).is_some_and(|major: u32| major >= FIRST)
+}
+
+/// Whether scans may be lost for want of instances: 5.10 alone needs kretprobes for them, and without preemption it has as many instances
+/// as processors (`register_kretprobe`, kernel/kprobes.c): two here. Scans are inside each other where eventpolls are.
+pub(super) fn has_few_instances(report: &Value) -> bool {
+    report["kernel"].as_str().is_some_and(|kernel| kernel.starts_with("5.10."))
+}
+
+fn beyond_instances(report: &Value, row: &Value) -> bool {
+    has_few_instances(report) && row["hook"] == "scan" && row["reason"] == "no-exit"
 }
 
 /// Losses are there, they are few, and the report says so.
@@ -71,5 +84,16 @@ mod tests {
         older["kernel"] = json!("6.12.117+deb13-cloud-amd64");
         assert!(lost(&older).is_err());
         assert!(lost(&json!({})).is_err());
+    }
+
+    #[test]
+    fn only_a_kernel_with_few_instances_may_lose_ends_of_scans() {
+        let report = |kernel: &str, hook: &str| {
+            json!({"kernel": kernel, "events": 10_000, "lost": {"events": 6, "by": [
+                {"hook": hook, "reason": "no-exit", "count": 6, "loses_events": true}]}})
+        };
+        assert_eq!(lost(&report("5.10.0-46-cloud-amd64", "scan")).unwrap(), 0);
+        assert!(lost(&report("5.10.0-46-cloud-amd64", "ctl")).is_err());
+        assert!(lost(&report("6.1.0-56-cloud-amd64", "scan")).is_err());
     }
 }

@@ -35,9 +35,7 @@ fn case(backend: &'static str) -> Case {
                 run.stories.len(),
                 names.len()
             );
-            let mut losses = run.losses();
-            forgive_deep_scans(&run, &mut losses);
-            let lost = preempted::lost(&losses)?;
+            let lost = preempted::lost(&run.losses())?;
             let mut differences = Vec::new();
             for (story, name) in run.stories.iter().zip(&names) {
                 ensure!(story.demo == *name, "{} told its truth in place of {name}", story.demo);
@@ -57,22 +55,6 @@ fn case(backend: &'static str) -> Case {
             if lost == 0 { expected::check(&run) } else { Ok(()) }
         }),
     }
-}
-
-/// Takes the scans beyond a kretprobe's instances out of the losses. A kernel without preemption has as many instances as processors
-/// (`register_kretprobe`, kernel/kprobes.c, 5.10): two here. Only 5.10 needs kretprobes for scans, and more than two of its
-/// `ep_read_events_proc` run inside each other where eventpolls are nested four and five deep. No step counts those.
-fn forgive_deep_scans(run: &Run, losses: &mut Value) {
-    if !run.kernel.starts_with("5.10.") || run.backend != "kprobe" {
-        return;
-    }
-    let rows = losses["lost"]["by"].as_array().cloned().unwrap_or_default();
-    let (deep, others): (Vec<Value>, Vec<Value>) =
-        rows.into_iter().partition(|row| row["reason"] == "no-exit" && row["hook"] == "scan");
-    let number = |value: &Value| value.as_u64().unwrap_or(0);
-    let count: u64 = deep.iter().map(|row| number(&row["count"])).sum();
-    let lost = &mut losses["lost"];
-    *lost = json!({"by": others, "events": number(&lost["events"]) - count, "total": number(&lost["total"]) - count});
 }
 
 /// What each demo is there to show, by the numbers that the program saw.
