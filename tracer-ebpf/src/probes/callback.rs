@@ -102,15 +102,18 @@ fn parts(longs: *const u64) -> Entry {
     unsafe { Entry { epi: *longs, flags: *longs.add(1) as u32, prev: *longs.add(5), whead: *longs.add(6) } }
 }
 
-/// `eventpoll.ovflist`
+/// No `eventpoll.ovflist`: no item lies there.
+const UNREADABLE: u64 = 1;
+
+/// `eventpoll.ovflist`, or [`UNREADABLE`]: of an error, the compiler would look at a value that is not there, which a verifier refuses.
 #[inline(always)]
-fn overflow(ep: u64) -> Result<u64, Miss> {
+fn overflow(ep: u64) -> u64 {
     let address = ep + offset!(ep_ovflist) as u64;
     if !kread::can_in_place() {
-        return kread::kernel(address);
+        return kread::kernel(address).unwrap_or(UNREADABLE);
     }
     // SAFETY: as in `parts`.
-    Ok(unsafe { *kread::in_place(address) })
+    unsafe { *kread::in_place(address) }
 }
 
 #[inline(always)]
@@ -147,11 +150,14 @@ fn body(wait: u64, key: u64) -> Result<(), Miss> {
     }
     let ovflist = overflow(item.ep);
     if audit::on() {
-        let scanning = u64::from(ovflist != Ok(UNACTIVE));
+        let scanning = u64::from(ovflist != UNACTIVE);
         entering.keep(Audit { epi: entry.epi, begun: before.begun, ended: before.ended, scanning });
     }
     entering.push(now.ts_ns, item.ep)?;
-    let flags = flags(&entry, &item, ovflist?);
+    if ovflist == UNREADABLE {
+        return Err(Miss::ReadFailed);
+    }
+    let flags = flags(&entry, &item, ovflist);
     emit_on::<Callback>(entering.cpu, now, |record| {
         // SAFETY: `emit` gives a slot for one record.
         let record = unsafe { &mut *record };
