@@ -167,6 +167,15 @@ fn ready(items: u32, open: &mut Vec<OwnedFd>) -> Result<Standing> {
         let fd = keep(open, eventfd(0)?);
         this.add(fd, if number % 2 == 0 { IN } else { IN | ET })?;
     }
+    // Every third goes and comes again: the tree is not only what insertion makes of it.
+    for item in this.items.iter().step_by(3) {
+        let mut event = libc::epoll_event { events: item.events & !ALWAYS, u64: item.data };
+        for op in [libc::EPOLL_CTL_DEL, libc::EPOLL_CTL_ADD] {
+            // SAFETY: a valid event and three numbers.
+            let ret = unsafe { libc::epoll_ctl(this.epfd, op, item.fd, &raw mut event) };
+            ensure!(ret == 0, "epoll_ctl: {}", Errno::last());
+        }
+    }
     for place in [7, 2, 11, 5] {
         let fd = this.items.get(place).context("too few items")?.fd;
         raise(fd)?;

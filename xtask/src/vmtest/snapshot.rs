@@ -1,6 +1,7 @@
 //! `eptrace snapshot` against programs whose structures are known by construction: trees, lists, sleeping tasks and wait queues must
 //! be exactly those, on every kernel.
 
+mod played;
 mod standing;
 mod tree;
 
@@ -79,9 +80,21 @@ pub(super) fn cases() -> Vec<Case> {
     vec![
         case("a snapshot shows what stands in the kernel, a stuck scan as well", STANDING, standing::judge),
         case("a snapshot of 10000 items has the tree that fdinfo lists", MANY, tree::judge),
+        played(),
         case("a snapshot of a busy program is consistent or says that it may be torn", BUSY, busy),
         case("a snapshot of what is not there is refused in a sentence", REFUSED, refused),
     ]
+}
+
+/// Beside the recording that a page was made of.
+fn played() -> Case {
+    let mut case = case(
+        "the player of a page draws the trees that a snapshot reads from the kernel",
+        played::PLAYED,
+        played::judge,
+    );
+    case.jobs = case.jobs.into_iter().map(|job| job.returning(&[played::PAGE])).collect();
+    case
 }
 
 fn case(name: &str, script: &'static str, judge: fn(&JobResult) -> Result<()>) -> Case {
