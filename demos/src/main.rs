@@ -4,6 +4,7 @@
 //! `epoll_wait` and `accept` call the demo's processes made, counted by the very code that made it. A tracer that
 //! watches the demo must arrive at the same numbers.
 
+mod absent_page;
 mod accept_once;
 mod answers;
 mod asleep;

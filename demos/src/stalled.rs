@@ -3,20 +3,19 @@
 //! In: nothing. Out: the story of a wait whose event has nowhere to go yet: its buffer is a page that is not there, and a fault
 //! handler (userfaultfd(2)) that gives it when the story wants. Meanwhile files become ready, and another thread calls `epoll_ctl`.
 
-use std::io::Read as _;
-use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::fd::AsRawFd as _;
 use std::sync::Arc;
 use std::sync::mpsc::channel;
 use std::thread::JoinHandle;
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 use clap::Args;
-use nix::errno::Errno;
 use serde::Serialize;
 
+use crate::absent_page::AbsentPage;
 use crate::asleep::is_blocked_in;
 use crate::counted::Counted;
-use crate::fds::{epoll, eventfd, own};
+use crate::fds::{epoll, eventfd};
 use crate::story::Story;
 use crate::story::reaction::Reaction;
 use crate::truth::Counts;
@@ -25,18 +24,6 @@ const IN: u32 = libc::EPOLLIN.cast_unsigned();
 const FIRST: u64 = 1;
 const SECOND: u64 = 2;
 const WRITES: u64 = 3;
-const PAGE: usize = 4096;
-
-/// `linux/userfaultfd.h`
-mod uffd {
-    pub(super) const API: u64 = 0xaa;
-    pub(super) const IOCTL_API: libc::c_ulong = 0xc018_aa3f;
-    pub(super) const IOCTL_REGISTER: libc::c_ulong = 0xc020_aa00;
-    pub(super) const IOCTL_ZEROPAGE: libc::c_ulong = 0xc020_aa04;
-    pub(super) const MODE_MISSING: u64 = 1;
-    pub(super) const EVENT_PAGEFAULT: u8 = 0x12;
-    pub(super) const MESSAGE: usize = 32;
-}
 
 /// A scan that is held up: what callbacks and `epoll_ctl` do meanwhile
 #[derive(Debug, Args, Serialize)]
@@ -55,57 +42,11 @@ pub(crate) struct Options {
 /// Runs the demo and returns what it prints.
 pub(crate) fn run(options: &Options) -> Result<String> {
     let mut story = Story::begin("stalled", options)?;
-    match Page::new() {
+    match AbsentPage::new() {
         Ok(page) => held_up(&mut story, &page)?,
         Err(error) => story.missing(format!("a scan that is held up ({error:#})")),
     }
     story.end(options.json)
-}
-
-/// A page that is not there until [`Page::give`]: who touches it waits.
-struct Page {
-    address: usize,
-    faults: OwnedFd,
-}
-
-impl Page {
-    fn new() -> Result<Self> {
-        // SAFETY: a call without pointers gives a new descriptor, or -1 with an errno.
-        let fd = unsafe { libc::syscall(libc::SYS_userfaultfd, libc::O_CLOEXEC) };
-        // SAFETY: the result of that call.
-        let faults = unsafe { own(i32::try_from(fd).context("userfaultfd")?, "userfaultfd")? };
-        let mut api = [uffd::API, 0, 0];
-        // SAFETY: struct uffdio_api is three numbers.
-        let agreed = unsafe { libc::ioctl(faults.as_raw_fd(), uffd::IOCTL_API, api.as_mut_ptr()) };
-        Errno::result(agreed).context("ioctl(UFFDIO_API)")?;
-        let (protection, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
-        // SAFETY: a new mapping of memory, where the kernel sees fit.
-        let address = unsafe { libc::mmap(std::ptr::null_mut(), PAGE, protection, flags, -1, 0) };
-        ensure!(address != libc::MAP_FAILED, "mmap: {}", Errno::last());
-        let page = Self { address: address.expose_provenance(), faults };
-        let mut register = [page.address as u64, PAGE as u64, uffd::MODE_MISSING, 0];
-        // SAFETY: struct uffdio_register is a range, the mode, and room for an answer.
-        let registered = unsafe { libc::ioctl(page.faults.as_raw_fd(), uffd::IOCTL_REGISTER, register.as_mut_ptr()) };
-        Errno::result(registered).context("ioctl(UFFDIO_REGISTER)")?;
-        Ok(page)
-    }
-
-    /// Returns when somebody waits for the page.
-    fn until_missed(&self) -> Result<()> {
-        let mut message = [0; uffd::MESSAGE];
-        let mut faults = std::fs::File::from(self.faults.try_clone().context("dup")?);
-        faults.read_exact(&mut message).context("read a fault")?;
-        ensure!(message[0] == uffd::EVENT_PAGEFAULT, "the kernel tells {message:?}");
-        Ok(())
-    }
-
-    /// Here it is, and those who wait go on.
-    fn give(&self) -> Result<()> {
-        let mut zero = [self.address as u64, PAGE as u64, 0, 0];
-        // SAFETY: struct uffdio_zeropage is a range, the mode, and room for an answer.
-        let given = unsafe { libc::ioctl(self.faults.as_raw_fd(), uffd::IOCTL_ZEROPAGE, zero.as_mut_ptr()) };
-        Errno::result(given).context("ioctl(UFFDIO_ZEROPAGE)").map(drop)
-    }
 }
 
 type Thread = JoinHandle<Result<Counts>>;
@@ -140,7 +81,7 @@ fn join((tid, thread): (i32, Thread)) -> Result<(i32, Counts)> {
     Ok((tid, thread.join().map_err(|_| anyhow!("a thread panicked"))??))
 }
 
-fn held_up(story: &mut Story, page: &Page) -> Result<()> {
+fn held_up(story: &mut Story, page: &AbsentPage) -> Result<()> {
     story.scene("a scan is held up");
     let epoll = Arc::new(epoll()?);
     let (first, second) = (eventfd(0)?, Arc::new(eventfd(0)?));
