@@ -19,7 +19,7 @@ const DEADLINE: Duration = Duration::from_secs(10);
 /// The fastest way to run a guest that works here.
 pub(crate) fn choose(qemu: &Path, kernel: &Kernel, init: &Path) -> Result<Accel> {
     if fs::OpenOptions::new().read(true).write(true).open("/dev/kvm").is_err() {
-        return Ok(emulation(kernel));
+        return Ok(Accel::Tcg);
     }
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     let version = exec::output(Command::new(qemu).arg("--version"))?;
@@ -27,17 +27,13 @@ pub(crate) fn choose(qemu: &Path, kernel: &Kernel, init: &Path) -> Result<Accel>
     if let Some(((known, works), _)) = cache::recall::<(String, bool)>("kvm")
         && known == machine
     {
-        return Ok(if works { Accel::Kvm } else { emulation(kernel) });
+        return Ok(if works { Accel::Kvm } else { Accel::Tcg });
     }
     progress::say("trying whether KVM works here ...");
     let works = boots(qemu, kernel, init)?;
     progress::say(if works { "KVM works" } else { "KVM does not run a guest here: emulating instead" });
     cache::remember("kvm", &(machine, works))?;
-    Ok(if works { Accel::Kvm } else { emulation(kernel) })
-}
-
-fn emulation(kernel: &Kernel) -> Accel {
-    if kernel.patches_much() { Accel::TcgInTurns } else { Accel::Tcg }
+    Ok(if works { Accel::Kvm } else { Accel::Tcg })
 }
 
 fn boots(qemu: &Path, kernel: &Kernel, init: &Path) -> Result<bool> {

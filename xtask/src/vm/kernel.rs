@@ -71,15 +71,6 @@ pub(crate) struct Kernel {
 }
 
 impl Kernel {
-    /// Whether it patches its own code so often that QEMU's race ([`StaleCode`]) would kill it in every other test run: 7.x, whose
-    /// BPF trampolines are jumps.
-    ///
-    /// [`StaleCode`]: crate::vm::qemu::StaleCode
-    pub(crate) fn patches_much(&self) -> bool {
-        let major = self.name.split('.').next().and_then(|major| major.parse::<u32>().ok());
-        major.is_some_and(|major| major >= 7)
-    }
-
     /// The modules that the guest's init loads.
     pub(crate) fn modules(&self) -> Result<Vec<PathBuf>> {
         let place = self.image.with_file_name(MODULES);

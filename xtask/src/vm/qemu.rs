@@ -24,39 +24,15 @@ use crate::vm::protocol::{Decoder, Frame};
 const COMMAND_LINE: &str = "console=ttyS0 quiet loglevel=5 panic=-1 oops=panic mitigations=off no_timer_check softlockup_panic=1 \
                             softlockup_all_cpu_backtrace=1";
 
-/// The guest's kernel died of a breakpoint that it had taken away already, or hangs at it. QEMU's emulation may translate an instruction while
-/// another of its processors patches it (accel/tcg, before its translator locked the page: 7.2), and then runs the old bytes; the
-/// kernel patches itself while it boots, and wherever probes come and go.
-#[derive(Debug)]
-pub(crate) struct StaleCode;
-
-impl std::fmt::Display for StaleCode {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("the emulator ran a breakpoint that the kernel had taken away")
-    }
-}
-
-/// Whether the console tells of it. Where no probe claims the breakpoint, the kernel dies (`die`, arch/x86/kernel/dumpstack.c).
-/// Where one was just taken away, `kprobe_int3_handler` (arch/x86/kernel/kprobes/core.c) has the instruction run again, for ever: a
-/// processor that is stuck where functions are patched, at an instruction that does nothing.
-fn tells_of_stale_code(console: &str) -> bool {
-    let at_an_entry = |line: &str| {
-        let place = line.split_once("RIP: 0010:").map(|(_, place)| place);
-        place.is_some_and(|place| place.contains("+0x0/") || place.contains("+0x4/") || place.contains("int3"))
-    };
-    let stuck = console.contains("softlockup: hung tasks") && console.lines().any(at_an_entry);
-    stuck || console.contains("int3: 0000 [#")
-}
-
 /// How the guest's processor is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Accel {
     /// The machine's own processor.
     Kvm,
-    /// Emulation, one host thread per guest processor.
+    /// Emulation by one host thread: the guest's processors take turns. With a thread for each, QEMU before 8.1 may translate an
+    /// instruction while another processor patches it, and then runs the old bytes: a kernel that patches itself, as it does wherever
+    /// probes come and go, dies of breakpoints that it has taken away. It would not be faster either: two guests run side by side.
     Tcg,
-    /// Emulation, one host thread for all of them, which take turns.
-    TcgInTurns,
     /// Emulation of one processor whose clock ticks a nanosecond an instruction.
     Counting,
 }
@@ -74,8 +50,7 @@ impl Machine {
     fn arguments(&self, kernel: &Path, initramfs: RawFd, console: RawFd, port: RawFd) -> Vec<String> {
         let (accel, cpu) = match self.accel {
             Accel::Kvm => ("kvm", "host"),
-            Accel::Tcg => ("tcg,thread=multi", "max"),
-            Accel::TcgInTurns | Accel::Counting => ("tcg,thread=single", "max"),
+            Accel::Tcg | Accel::Counting => ("tcg,thread=single", "max"),
         };
         let processors = if self.accel == Accel::Counting { 1 } else { self.processors };
         let mut line = format!(
@@ -121,8 +96,7 @@ impl Machine {
             let console = read(&console);
             let said = if said.trim().is_empty() { "(nothing)" } else { said.trim() };
             let end = exec::last_lines(&console, 40);
-            let whole = anyhow!("{error:#}\n--- QEMU said ---\n{said}\n--- the guest's console ended with ---\n{end}");
-            if self.accel == Accel::Tcg && tells_of_stale_code(&console) { whole.context(StaleCode) } else { whole }
+            anyhow!("{error:#}\n--- QEMU said ---\n{said}\n--- the guest's console ended with ---\n{end}")
         })
     }
 }
@@ -222,7 +196,7 @@ fn read(console: &File) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Accel, Machine, follow, tells_of_stale_code};
+    use super::{Accel, Machine, follow};
     use crate::vm::protocol::Frame;
     use std::io::Write as _;
     use std::os::unix::net::UnixStream;
@@ -232,17 +206,6 @@ mod tests {
     fn line(accel: Accel) -> String {
         let machine = Machine { qemu: "q".into(), accel, memory_mb: 512, processors: 2 };
         machine.arguments(Path::new("/k"), 7, 8, 9).join(" ")
-    }
-
-    #[test]
-    fn a_hang_is_the_emulators_only_where_nothing_can_hang() {
-        let hang = |place: &str| {
-            tells_of_stale_code(&format!("RIP: 0010:{place}\nKernel panic - not syncing: softlockup: hung tasks\n"))
-        };
-        assert!(hang("do_epoll_wait+0x0/0x520") && hang("__sys_accept4+0x4/0x100") && hang("exc_int3+0x3a/0x40"));
-        assert!(!hang("smp_call_function_many_cond+0x12c/0x2f0") && !hang("ep_poll_callback+0x40/0x300"));
-        assert!(!tells_of_stale_code("RIP: 0010:do_epoll_wait+0x0/0x520"));
-        assert!(tells_of_stale_code("[ 1.0] Oops: int3: 0000 [#2] PREEMPT SMP NOPTI"));
     }
 
     #[test]

@@ -86,12 +86,6 @@ impl Session {
     }
 }
 
-/// How often a kernel is booted that dies before the guest's first word, when nothing of ours has run (see [`StaleCode`]). What
-/// dies after it is never tried again here.
-///
-/// [`StaleCode`]: crate::vm::qemu::StaleCode
-const BOOTS: u32 = 3;
-
 /// Boots the kernel, runs the plan, and gathers the results in the plan's order.
 pub(crate) fn run(
     shape: &Shape,
@@ -120,26 +114,9 @@ fn boot(
     let machine = Machine { qemu, accel, memory_mb: shape.memory_mb, processors: shape.processors };
     // Sixty seconds to boot, and what the jobs themselves may take.
     let limit = Duration::from_secs(60 + plan.jobs.iter().map(|job| job.timeout_s + 10).sum::<u64>());
-    let mut boots = 1;
-    loop {
-        let initramfs = contents.write(kernel, plan)?;
-        let mut spoke = false;
-        let ended = machine.run(&kernel.image, &initramfs, limit, &mut |frame| {
-            spoke = true;
-            on_frame(frame)
-        });
-        match ended {
-            Err(error) if !spoke && boots < BOOTS => {
-                boots += 1;
-                progress::say(&format!(
-                    "{} did not come up, before anything of ours ran in it: {error:#}",
-                    kernel.name
-                ));
-                progress::say(&format!("booting {} again ({boots} of {BOOTS})", kernel.name));
-            }
-            ended => return ended.with_context(|| format!("the guest with kernel {} failed", kernel.name)),
-        }
-    }
+    let initramfs = contents.write(kernel, plan)?;
+    let ended = machine.run(&kernel.image, &initramfs, limit, on_frame);
+    ended.with_context(|| format!("the guest with kernel {} failed", kernel.name))
 }
 
 /// Collects frames by job.

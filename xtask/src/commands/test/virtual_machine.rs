@@ -12,7 +12,6 @@ use crate::vm::initramfs::Contents;
 use crate::vm::kernel::{self, Kernel, Selector};
 use crate::vm::plan::Plan;
 use crate::vm::protocol::Frame;
-use crate::vm::qemu::StaleCode;
 use crate::vm::session::{self, JobResult, Shape};
 use crate::vmtest::matrix::Matrix;
 use crate::vmtest::{self, Case, foreign, terminal};
@@ -73,51 +72,26 @@ fn on_kernel(
     cases: &[Case],
     keep: &dyn Fn(&[JobResult]),
 ) -> Tally {
+    progress::say(&format!("booting {} for {} cases", kernel.name, cases.len()));
+    let plan = Plan { jobs: cases.iter().flat_map(|case| case.jobs.clone()).collect() };
+    let mut clock = CaseClock::new(cases, &kernel.name);
+    let session = session::run(shape, kernel, contents, &plan, &mut |frame| {
+        if matches!(frame, Frame::End(..)) {
+            clock.job_ended();
+        }
+    });
+    if let Some(error) = &session.failure {
+        println!("FAILED {}: {error:#}", kernel.name);
+    }
     let mut tally = Tally::default();
-    let mut left = cases;
-    let mut in_vain = 0;
-    loop {
-        progress::say(&format!("booting {} for {} cases", kernel.name, left.len()));
-        let plan = Plan { jobs: left.iter().flat_map(|case| case.jobs.clone()).collect() };
-        let mut clock = CaseClock::new(left, &kernel.name);
-        let session = session::run(shape, kernel, contents, &plan, &mut |frame| {
-            if matches!(frame, Frame::End(..)) {
-                clock.job_ended();
-            }
-        });
-        let stale = session.failure.as_ref().is_some_and(anyhow::Error::is::<StaleCode>);
-        let done = whole(left, &session.results);
-        in_vain = if done == 0 { in_vain + 1 } else { 1 };
-        let again = stale && in_vain < MACHINES;
-        if let Some(error) = &session.failure {
-            println!("{}{}: {error:#}", if again { "" } else { "FAILED " }, kernel.name);
-        }
-        let over = if again { done } else { left.len() };
-        let (ended, rest) = left.split_at(over);
-        left = rest;
-        let mut results = session.results.as_slice();
-        for case in ended {
-            let (mine, others) = results.split_at(case.jobs.len().min(results.len()));
-            results = others;
-            keep(mine);
-            tally.add(verdict(case, mine, &kernel.name));
-        }
-        if left.is_empty() {
-            break;
-        }
+    let mut results = session.results.as_slice();
+    for case in cases {
+        let (mine, others) = results.split_at(case.jobs.len().min(results.len()));
+        results = others;
+        keep(mine);
+        tally.add(verdict(case, mine, &kernel.name));
     }
     tally
-}
-
-/// How many machines one case may take. Only the emulator's own failure ([`StaleCode`]) is a reason for another one, for the cases
-/// that were not over.
-const MACHINES: u32 = 3;
-
-/// How many cases from the first on are over: every one of their jobs has ended.
-fn whole(cases: &[Case], results: &[JobResult]) -> usize {
-    let mut results = results.iter();
-    let over = |case: &&Case| case.jobs.iter().all(|_| results.next().is_some_and(|result| result.ending.is_some()));
-    cases.iter().take_while(over).count()
 }
 
 fn verdict(case: &Case, results: &[JobResult], kernel: &str) -> Tally {
@@ -171,7 +145,7 @@ impl<'a> CaseClock<'a> {
 
 #[cfg(test)]
 mod tests {
-    use super::{judge, whole};
+    use super::judge;
     use crate::vm::plan::{Ending, Job};
     use crate::vm::session::JobResult;
     use crate::vmtest::Case;
@@ -186,14 +160,6 @@ mod tests {
 
     fn ended() -> JobResult {
         JobResult { ending: Some(Ending::Exited(0)), ..JobResult::default() }
-    }
-
-    #[test]
-    fn another_machine_takes_the_cases_from_the_first_on_that_is_not_over() {
-        let cases = [case(), case(), case()];
-        assert_eq!(whole(&cases, &[ended(), ended(), ended(), JobResult::default(), JobResult::default()]), 1);
-        assert_eq!(whole(&cases, &[JobResult::default(), ended()]), 0);
-        assert_eq!(whole(&cases, &vec![ended(); 6]), 3);
     }
 
     #[test]
