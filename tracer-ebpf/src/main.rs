@@ -28,6 +28,7 @@ mod namespace;
 mod probes;
 mod rescue;
 mod sys_exit;
+mod task_file;
 mod tasks;
 
 /// The licence that the kernel reads: the helpers used here ask for a GPL-compatible one.

@@ -15,7 +15,7 @@ use tracer_common::{Hook, Miss};
 
 use crate::emit::{Now, emit, settle};
 use crate::globals::{config, offset};
-use crate::{epitem, file_info, files, filter, kread};
+use crate::{epitem, file_info, files, filter, kread, task_file};
 
 /// The eventpoll whose items the tracer reads at this moment; 0 when none.
 #[map]
@@ -25,26 +25,11 @@ static LISTED: Array<u64> = Array::with_max_entries(1, 0);
 #[map]
 static TOLD: LruHashMap<u64, [u64; 2]> = LruHashMap::with_max_entries(16_384, 0);
 
-/// `struct bpf_iter__task_file { meta, task, fd, file }` (kernel/bpf/task_iter.c, 5.8 to 7.3): eight bytes each.
-#[repr(C)]
-struct TaskFile {
-    meta: u64,
-    task: u64,
-    fd: u64,
-    file: u64,
-}
-
 /// Runs once for every open file of every task; the last time without a task.
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "iter/task_file")]
 pub fn inventory(ctx: *mut c_void) -> u32 {
-    let ctx = ctx.cast::<TaskFile>();
-    // SAFETY: the verifier knows the context and checks these reads.
-    let (task, fd, file) = unsafe { ((*ctx).task, (*ctx).fd as i32, (*ctx).file) };
-    if task == 0 || file == 0 {
-        return 0;
-    }
-    settle(Hook::Inventory, body(task, fd, file))
+    task_file::each(ctx, body)
 }
 
 #[inline(always)]

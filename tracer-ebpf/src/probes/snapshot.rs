@@ -15,12 +15,12 @@ use aya_ebpf::macros::{kprobe, kretprobe, map};
 use aya_ebpf::maps::Array;
 use aya_ebpf::programs::{ProbeContext, RetProbeContext};
 use tracer_common::snapshot::{Begun, Ended, OpenFile, level};
-use tracer_common::{COMM_LEN, Hook, Miss, OFFSET_UNKNOWN};
+use tracer_common::{COMM_LEN, Miss, OFFSET_UNKNOWN};
 
-use crate::emit::{Now, settle, tell};
+use crate::emit::{Now, tell};
 use crate::globals::{config, offset};
 use crate::maps::TGIDS;
-use crate::{files, kread};
+use crate::{files, kread, task_file};
 
 /// One entry: a [`level`].
 #[map]
@@ -80,26 +80,11 @@ fn note(state: &mut State, result: Result<(), Miss>) {
     }
 }
 
-/// `struct bpf_iter__task_file { meta, task, fd, file }` (kernel/bpf/task_iter.c, 5.8 to 7.3): eight bytes each.
-#[repr(C)]
-struct TaskFile {
-    meta: u64,
-    task: u64,
-    fd: u64,
-    file: u64,
-}
-
 /// Runs once for every open file of every task; the last time without a task.
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "iter/task_file")]
 pub fn snapshot_files(ctx: *mut c_void) -> u32 {
-    let ctx = ctx.cast::<TaskFile>();
-    // SAFETY: the verifier knows the context and checks these reads.
-    let (task, fd, file) = unsafe { ((*ctx).task, (*ctx).fd as i32, (*ctx).file) };
-    if task == 0 || file == 0 {
-        return 0;
-    }
-    settle(Hook::Inventory, open_file(task, fd, file))
+    task_file::each(ctx, open_file)
 }
 
 #[inline(always)]
