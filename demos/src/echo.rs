@@ -245,7 +245,7 @@ impl Server {
         }
     }
 
-    /// Returns when the server waits for a request, as the kernel shows it. With SQPOLL it never sleeps.
+    /// Returns when the server waits for a request, as the kernel shows it. With SQPOLL it never sleeps: then, when it needs no more calls.
     fn until_waiting(self, tid: i32, board: &Board) -> Result<()> {
         while !board.serving.load(Ordering::Acquire) {
             std::thread::yield_now();

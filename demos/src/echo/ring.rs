@@ -10,8 +10,8 @@ use io_uring::{IoUring, opcode, types};
 use super::{Board, MESSAGE, Server};
 use crate::ends::set_blocking;
 
-/// How long the kernel's thread looks for submissions before it sleeps.
-const IDLE_MS: u32 = 5_000;
+/// How long the kernel's thread looks for submissions before it sleeps: longer than any of these servers lives.
+const IDLE_MS: u32 = 600_000;
 
 /// Whether this kernel lets us make a ring.
 pub(super) fn available() -> bool {
@@ -52,6 +52,12 @@ pub(super) fn serve(server: Server, connections: Vec<OwnedFd>, board: &Board) ->
     let mut ring = Ring { queues: ring, lines, linked: server == Server::IoUringLinked };
     for line in 0..left {
         ring.begin(line)?;
+    }
+    if sqpoll {
+        // The kernel's thread begins asleep, and is woken by calls (`io_sq_thread`, io_uring/sqpoll.c): steady is what comes after.
+        while !ring.queues.submission().is_empty() {
+            ring.queues.submit().context("io_uring_enter")?;
+        }
     }
     board.serving.store(true, Ordering::Release);
     while left > 0 {

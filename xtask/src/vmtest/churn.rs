@@ -88,7 +88,7 @@ fn audited(report: &Value, churn: Churn) -> Result<()> {
         ensure!(comparisons >= u64::from(churn.operations) / 2, "{comparisons} comparisons are too few: {audit}");
         ensure!(differences == 0, "{differences} of {comparisons} comparisons differ: {first}");
     }
-    ensure!(comparisons >= 100, "{comparisons} comparisons are too few: {audit}");
+    ensure!(comparisons >= 1_000, "{comparisons} comparisons are too few: {audit}");
     ensure!(differences * 2_000 <= comparisons, "{differences} of {comparisons} comparisons differ: {first}");
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! The step that boots kernels: one machine per kernel, all cases in it.
+//! The step that boots kernels: two machines per kernel, half of the cases in each.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
@@ -18,6 +18,8 @@ use crate::vmtest::{self, Case, foreign, terminal};
 
 /// How many guests run at a time.
 const GUESTS: usize = 2;
+/// Into how many guests a kernel's cases go: the fewer cases a guest has, the less of the time is one guest the last and alone.
+const PARTS: usize = 2;
 
 /// Runs all cases on all kernels; `matrix` takes what they say of kernels and backends.
 pub(super) fn tests(shape: &Shape, kernels: &[Selector], filter: &str, matrix: &mut Matrix) -> Result<Tally> {
@@ -39,20 +41,24 @@ pub(super) fn tests(shape: &Shape, kernels: &[Selector], filter: &str, matrix: &
         Contents { init: programs.join("xtask"), programs: packed, files, busybox: Some(busybox::busybox()?) };
     let numbered: Vec<(usize, &Kernel)> = kernels.iter().map(|kernel| (matrix.kernel(&kernel.name), kernel)).collect();
     let matrix = Mutex::new(matrix);
-    let test = |(number, kernel): (usize, &Kernel)| {
+    let test = |number: usize, kernel: &Kernel, cases: &[Case]| {
         let start = Instant::now();
-        let tally = on_kernel(shape, kernel, &contents, &cases, &|results| {
+        let tally = on_kernel(shape, kernel, &contents, cases, &|results| {
             matrix.lock().unwrap_or_else(PoisonError::into_inner).add(number, results);
         });
         progress::say(&format!("{}: {tally} in {:.1} s", kernel.name, start.elapsed().as_secs_f64()));
         tally
     };
-    // A guest often waits for one of its processors only: a second one makes use of the other.
-    let next = Mutex::new(numbered.into_iter());
+    // A guest often waits for one of its processors only: a second one makes use of the other. The newest kernels take longest.
+    let parts = numbered
+        .into_iter()
+        .rev()
+        .flat_map(|(number, kernel)| cases.chunks(cases.len().div_ceil(PARTS)).map(move |part| (number, kernel, part)));
+    let next = Mutex::new(parts);
     let queue = || {
         let mut total = Tally::default();
-        while let Some(kernel) = { next.lock().unwrap_or_else(PoisonError::into_inner).next() } {
-            total.add(test(kernel));
+        while let Some((number, kernel, part)) = { next.lock().unwrap_or_else(PoisonError::into_inner).next() } {
+            total.add(test(number, kernel, part));
         }
         total
     };
