@@ -32,8 +32,8 @@ pub struct Layout {
     pub ep_ovflist: u32,
     /// `eventpoll.poll_wait`
     pub ep_poll_wait: u32,
-    /// Keeps the size a multiple of eight.
-    pub pad: u32,
+    /// `file.f_ep_links`, before 5.11
+    pub file_f_ep_links: u32,
     /// `ep_pqueue.epi`
     pub ep_pqueue_epi: u32,
     /// `eppoll_entry.wait`
@@ -126,6 +126,22 @@ pub struct Layout {
     pub wait_func: u32,
     /// `rb_node.__rb_parent_color`
     pub rb_parent_color: u32,
+    /// `file.f_flags`
+    pub file_f_flags: u32,
+    /// `sock.sk_protocol`
+    pub sk_protocol: u32,
+    /// `sock.sk_ack_backlog`
+    pub sk_ack_backlog: u32,
+    /// `sock.sk_receive_queue.qlen`
+    pub sk_receive_queue_len: u32,
+    /// `tcp_sock.rcv_nxt`
+    pub tcp_rcv_nxt: u32,
+    /// `tcp_sock.copied_seq`
+    pub tcp_copied_seq: u32,
+    /// `pipe_inode_info.head`
+    pub pipe_head: u32,
+    /// `pipe_inode_info.tail`
+    pub pipe_tail: u32,
 }
 
 impl Layout {
@@ -142,7 +158,7 @@ impl Layout {
         ep_rdllist: OFFSET_UNKNOWN,
         ep_ovflist: OFFSET_UNKNOWN,
         ep_poll_wait: OFFSET_UNKNOWN,
-        pad: 0,
+        file_f_ep_links: OFFSET_UNKNOWN,
         ep_pqueue_epi: OFFSET_UNKNOWN,
         pwq_wait: OFFSET_UNKNOWN,
         pwq_base: OFFSET_UNKNOWN,
@@ -189,6 +205,14 @@ impl Layout {
         pwq_next: OFFSET_UNKNOWN,
         wait_func: OFFSET_UNKNOWN,
         rb_parent_color: OFFSET_UNKNOWN,
+        file_f_flags: OFFSET_UNKNOWN,
+        sk_protocol: OFFSET_UNKNOWN,
+        sk_ack_backlog: OFFSET_UNKNOWN,
+        sk_receive_queue_len: OFFSET_UNKNOWN,
+        tcp_rcv_nxt: OFFSET_UNKNOWN,
+        tcp_copied_seq: OFFSET_UNKNOWN,
+        pipe_head: OFFSET_UNKNOWN,
+        pipe_tail: OFFSET_UNKNOWN,
     };
 }
 
@@ -202,6 +226,8 @@ pub struct Config {
     pub eventpoll_fops: u64,
     /// Address of `socket_file_ops`, 0 where kallsyms does not show it.
     pub socket_fops: u64,
+    /// Addresses of `pipefifo_fops` and, from 6.15 on, `pipeanon_fops`; 0 where kallsyms does not show them.
+    pub pipe_fops: [u64; 2],
     /// The tracer's own thread group, which is never traced.
     pub own_tgid: u32,
     /// 1: every process is traced; 0: those in the filter map.
@@ -276,6 +302,7 @@ impl Config {
         layout: Layout::UNKNOWN,
         eventpoll_fops: 0,
         socket_fops: 0,
+        pipe_fops: [0; 2],
         own_tgid: 0,
         trace_all: 0,
         follow_forks: 1,
@@ -291,8 +318,8 @@ impl Config {
     };
 }
 
-const _: () = assert!(size_of::<Layout>() == 58 * 4);
-const _: () = assert!(size_of::<Config>() == 58 * 4 + 2 * 8 + 12 * 4 && align_of::<Config>() == 8);
+const _: () = assert!(size_of::<Layout>() == 66 * 4);
+const _: () = assert!(size_of::<Config>() == 66 * 4 + 4 * 8 + 12 * 4 && align_of::<Config>() == 8);
 
 #[cfg(test)]
 mod tests {

@@ -68,11 +68,13 @@ pub enum Kind {
     FileEnds = 21,
     /// [`TaskPid`](crate::events::TaskPid)
     TaskPid = 22,
+    /// [`Io`](crate::events::Io)
+    Io = 23,
 }
 
 impl Kind {
     /// Every kind, in the order of its number.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::Ctl,
         Self::Hooked,
         Self::Callback,
@@ -95,6 +97,7 @@ impl Kind {
         Self::AuditedItem,
         Self::FileEnds,
         Self::TaskPid,
+        Self::Io,
     ];
 
     /// The kind of this number, if there is one.

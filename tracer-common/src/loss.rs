@@ -28,11 +28,13 @@ pub enum Hook {
     Inventory = 10,
     /// what `--audit` adds: walks of the kernel's lists, and the ends of what changes them
     Audit = 11,
+    /// the calls that read, write, accept and close, for `eptrace lint`
+    Io = 12,
 }
 
 impl Hook {
     /// Every hook, in the order of its number.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Ctl,
         Self::Hooked,
         Self::Callback,
@@ -45,6 +47,7 @@ impl Hook {
         Self::Release,
         Self::Inventory,
         Self::Audit,
+        Self::Io,
     ];
 
     /// The name that outputs and trace files use.
@@ -63,6 +66,7 @@ impl Hook {
             Self::Release => "release",
             Self::Inventory => "inventory",
             Self::Audit => "audit",
+            Self::Io => "io",
         }
     }
 }
@@ -140,6 +144,6 @@ pub const RESCUE_SLOTS: u32 = HOOKS * 3;
 pub const LOSS_SLOTS: u32 = HOOKS * MISSES;
 
 /// How many hooks there are.
-pub const HOOKS: u32 = 12;
+pub const HOOKS: u32 = 13;
 const MISSES: u32 = 7;
 const _: () = assert!(HOOKS as usize == Hook::ALL.len() && MISSES as usize == Miss::ALL.len());

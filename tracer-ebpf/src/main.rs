@@ -19,6 +19,7 @@ mod context;
 mod emit;
 mod epitem;
 mod file_info;
+mod file_left;
 mod files;
 mod filter;
 mod globals;

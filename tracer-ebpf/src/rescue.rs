@@ -49,6 +49,8 @@ pub(crate) enum Point {
     WaitExitUnseen,
     IoWaitBegins,
     IoWaitEnds,
+    CallBegins,
+    CallEnds,
 }
 
 impl Point {
@@ -78,6 +80,8 @@ impl Point {
             Self::FileGone => Self::FileGoes.bits(),
             Self::Release => Self::AuditRelease.bits(),
             Self::AuditRelease => Self::Release.bits(),
+            Self::CallBegins => Self::CallEnds.bits(),
+            Self::CallEnds => Self::CallBegins.bits(),
             Self::Hooked | Self::Accept | Self::Fork | Self::Exec | Self::Exit | Self::WaitExitUnseen => 0,
         }
     }

@@ -49,6 +49,8 @@ pub(crate) struct TaskState {
     /// Scans that have begun and not ended, where their own entry is hooked (5.10, kprobe).
     pub(crate) scans: u32,
     pub(crate) pad: u32,
+    /// The call on a watched file that is in progress.
+    pub(crate) io: crate::probes::io::InCall,
     /// Which copies of programs came to their places last ([`crate::rescue::Point`]).
     pub(crate) told: u64,
 }
@@ -70,6 +72,7 @@ const EMPTY: TaskState = TaskState {
     ending_ep: 0,
     scans: 0,
     pad: 0,
+    io: crate::probes::io::InCall::NONE,
     told: 0,
 };
 

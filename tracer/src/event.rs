@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use tracer_common::Hook;
 pub use tracer_common::events::{
     Accept, Audited, AuditedItem, Callback, Ctl, EventpollGone, EventpollSeen, FileEnds, FileGone, FileInfo, Fork,
-    Hooked, ItemSeen, Raced, Returned, Scan, TaskExit, TaskName, TaskPid, WaitEnter, WaitExit, Wake, WakeCause,
+    Hooked, Io, ItemSeen, Raced, Returned, Scan, TaskExit, TaskName, TaskPid, WaitEnter, WaitExit, Wake, WakeCause,
 };
 pub use tracer_common::{Header, Miss};
 
@@ -34,6 +34,8 @@ pub enum Event {
     Scan(Scan),
     /// `accept` ended.
     Accept(Accept),
+    /// A call on a watched file ended, or will sleep, or closes it.
+    Io(Io),
     /// A task was made.
     Fork(Fork),
     /// A task's name became known.
@@ -92,6 +94,7 @@ impl Event {
             Self::WaitExit(_) | Self::Returned(_) => Some(Hook::WaitExit),
             Self::Scan(_) => Some(Hook::Scan),
             Self::Accept(_) => Some(Hook::Accept),
+            Self::Io(_) => Some(Hook::Io),
             Self::Fork(_) | Self::TaskName(_) | Self::TaskPid(_) | Self::TaskExit(_) => Some(Hook::Lifecycle),
             Self::FileGone(_) | Self::EventpollGone(_) => Some(Hook::Release),
             Self::EventpollSeen(_) | Self::ItemSeen(_) => Some(Hook::Inventory),
@@ -113,6 +116,7 @@ impl Event {
             Self::Returned(e) => Some(&e.header),
             Self::Scan(e) => Some(&e.header),
             Self::Accept(e) => Some(&e.header),
+            Self::Io(e) => Some(&e.header),
             Self::Fork(e) => Some(&e.header),
             Self::TaskName(e) => Some(&e.header),
             Self::TaskPid(e) => Some(&e.header),

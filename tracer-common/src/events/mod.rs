@@ -14,7 +14,7 @@ pub use callback::{Callback, callback_flags};
 pub use ctl::{Ctl, FileInfo, Hooked, ctl_flags};
 pub use lifecycle::{EventpollGone, EventpollSeen, FileGone, Fork, ItemSeen, TaskExit, TaskName, TaskPid, item_flags};
 pub use scan::{DELIVERED_UNKNOWN, Scan, scan_flags};
-pub use syscall::Accept;
+pub use syscall::{Accept, Io, LEFT_UNKNOWN, io_call, io_flags};
 pub use wait::{BY_IO_URING, Returned, WaitEnter, WaitExit};
 pub use wake::{Wake, WakeCause};
 
@@ -69,4 +69,5 @@ records! {
     AuditedItem 48,
     FileEnds 32,
     TaskPid 32,
+    Io 56,
 }

@@ -5,6 +5,7 @@ mod callback;
 pub(crate) mod ctl;
 mod hooked;
 mod inventory;
+pub(crate) mod io;
 mod io_uring;
 mod lifecycle;
 mod release;

@@ -31,6 +31,7 @@ impl Steps {
             Event::EventpollSeen(e) => e.ep,
             Event::ItemSeen(e) => e.ep,
             Event::Accept(_)
+            | Event::Io(_)
             | Event::Fork(_)
             | Event::TaskName(_)
             | Event::TaskPid(_)

@@ -73,6 +73,10 @@ pub(super) struct TargetArgs {
     /// much
     #[arg(long)]
     pub(super) audit: bool,
+    /// Trace the reads, writes, accepts and closes of watched files, too, which some rules of `eptrace lint` need (it has them
+    /// always). Costs some more in each of these calls
+    #[arg(long)]
+    pub(super) io: bool,
     #[command(flatten)]
     pub(super) probes: ProbeArgs,
     /// Run this command and trace it with its children, until it ends
@@ -100,6 +104,7 @@ impl TargetArgs {
             target: self.words(),
             running: self.command.is_empty(),
             audit: self.audit,
+            io: self.io,
             follow_forks: !self.no_follow,
             preference: self.probes.backend.into(),
             sizes: self.probes.sizes()?,

@@ -7,7 +7,7 @@ use tracer_common::{COMM_LEN, Kind};
 
 use crate::event::{
     Accept, Audited, AuditedItem, Callback, Ctl, Event, EventpollGone, EventpollSeen, FileEnds, FileGone, FileInfo,
-    Fork, Header, Hooked, ItemSeen, Raced, Returned, Scan, TaskExit, TaskName, TaskPid, WaitEnter, WaitExit, Wake,
+    Fork, Header, Hooked, Io, ItemSeen, Raced, Returned, Scan, TaskExit, TaskName, TaskPid, WaitEnter, WaitExit, Wake,
     WakeCause,
 };
 
@@ -149,6 +149,19 @@ fn fields(kind: Kind, header: Header, mut rest: &[u8]) -> Result<Event, DecodeEr
             )
         }
         Kind::Accept => record!(rest, header, Accept { file: try_get_u64_ne, fd: try_get_i32_ne, ret: try_get_i32_ne }),
+        Kind::Io => record!(
+            rest,
+            header,
+            Io {
+                file: try_get_u64_ne,
+                fd: try_get_i32_ne,
+                ret: try_get_i32_ne,
+                left: try_get_u32_ne,
+                call: try_get_u32_ne,
+                flags: try_get_u32_ne,
+                pad: try_get_u32_ne,
+            }
+        ),
         Kind::Fork => fork(header, rest)?,
         Kind::TaskName => Event::TaskName(TaskName { header, comm: array::<COMM_LEN>(&mut rest)? }),
         Kind::TaskPid => record!(rest, header, TaskPid { ns_tgid: try_get_u32_ne, ns_tid: try_get_u32_ne }),

@@ -170,6 +170,8 @@ impl Model {
             Event::Audited(e) => self.on_audited(e),
             Event::AuditedItem(e) => self.on_audited_item(e),
             Event::FileEnds(e) => self.on_file_ends(e),
+            // For the rules of lint alone.
+            Event::Io(_) => {}
             Event::Loss(e) => self.losses.add(e, self.limits.losses),
             Event::Mark(mark) => match mark.what {
                 MarkKind::Started => {

@@ -4,8 +4,8 @@ pub(crate) mod nonsense;
 mod waits;
 
 use tracer_common::events::{
-    Accept, Callback, Ctl, EventpollGone, FileGone, FileInfo, Fork, Hooked, Returned, Scan, TaskExit, TaskName,
-    WaitEnter, WaitExit, Wake, WakeCause, callback_flags, scan_flags,
+    Accept, Callback, Ctl, EventpollGone, FileGone, FileInfo, Fork, Hooked, Io, Returned, Scan, TaskExit, TaskName,
+    WaitEnter, WaitExit, Wake, WakeCause, callback_flags, io_call, io_flags, scan_flags,
 };
 use tracer_common::{COMM_LEN, Header, Hook, Miss};
 
@@ -213,6 +213,19 @@ impl Trace {
     pub(crate) fn accept(&mut self, tid: u32, file: u64, ret: i32) {
         let header = self.header(tid);
         self.events.push(Event::Accept(Accept { header, file, fd: 3, ret }));
+    }
+
+    /// A call on a watched file, as it ends: what it returned, and what is left to read.
+    pub(crate) fn io(&mut self, tid: u32, file: u64, call: u32, ret: i32, left: u32) {
+        let header = self.header(tid);
+        self.events.push(Event::Io(Io { header, file, fd: 3, ret, left, call, flags: 0, pad: 0 }));
+    }
+
+    /// A read of a watched file, as it begins and will sleep.
+    pub(crate) fn read_sleeps(&mut self, tid: u32, file: u64) {
+        let header = self.header(tid);
+        let flags = io_flags::WILL_SLEEP;
+        self.events.push(Event::Io(Io { header, file, fd: 3, ret: 0, left: 0, call: io_call::READ, flags, pad: 0 }));
     }
 
     pub(crate) fn file_gone(&mut self, file: u64) {

@@ -5,8 +5,9 @@
 use std::fmt::Write as _;
 
 use tracer_common::events::{
-    Accept, Audited, BY_IO_URING, Callback, Ctl, DELIVERED_UNKNOWN, FileInfo, Hooked, ItemSeen, Returned, Scan,
-    WaitEnter, WaitExit, Wake, WakeCause, audit_flags, audit_moment, callback_flags, ctl_flags, item_flags, scan_flags,
+    Accept, Audited, BY_IO_URING, Callback, Ctl, DELIVERED_UNKNOWN, FileInfo, Hooked, Io, ItemSeen, LEFT_UNKNOWN,
+    Returned, Scan, WaitEnter, WaitExit, Wake, WakeCause, audit_flags, audit_moment, callback_flags, ctl_flags,
+    io_call, io_flags, item_flags, scan_flags,
 };
 
 use super::layout::task_name;
@@ -55,6 +56,7 @@ fn what(event: &Event, info: &TraceInfo, model: &Model) -> String {
         Event::Returned(e) => returned(e),
         Event::Scan(e) => scan(e, model),
         Event::Accept(e) => accept(e),
+        Event::Io(e) => io(e),
         Event::Fork(e) => format!("forks {}", task_name(&comm(&e.comm), e.child_tgid, e.child_tid)),
         Event::TaskName(e) => format!("is named {}", comm(&e.comm)),
         Event::TaskPid(e) => format!("is {}/{} in its pid namespace", e.ns_tgid, e.ns_tid),
@@ -209,6 +211,30 @@ pub(super) fn scan_notes(e: &Scan) -> Vec<&'static str> {
 fn accept(e: &Accept) -> String {
     let fd = if e.fd < 0 { "fd unknown".to_owned() } else { format!("fd {}", e.fd) };
     format!("accept({fd}) = {}", result(e.ret))
+}
+
+/// The name of an `io_call`.
+pub(super) const fn io_call_name(call: u32) -> &'static str {
+    match call {
+        io_call::READ => "read",
+        io_call::WRITE => "write",
+        io_call::ACCEPT => "accept",
+        io_call::CLOSE => "close",
+        _ => "unknown",
+    }
+}
+
+/// `read(fd 5) = 256, 144 left`
+pub(super) fn io(e: &Io) -> String {
+    let call = format!("{}(fd {})", io_call_name(e.call), e.fd);
+    if e.flags & io_flags::WILL_SLEEP != 0 {
+        return format!("{call} will sleep: nothing is there");
+    }
+    if e.call == io_call::CLOSE {
+        return call;
+    }
+    let left = if e.left == LEFT_UNKNOWN { String::new() } else { format!(", {} left", e.left) };
+    format!("{call} = {}{left}", result(e.ret))
 }
 
 fn file_info(e: &FileInfo, info: &TraceInfo) -> String {

@@ -2,11 +2,11 @@
 
 use serde_json::{Map, Value, json};
 use tracer_common::events::{
-    Callback, Ctl, DELIVERED_UNKNOWN, FileInfo, Scan, Wake, WakeCause, audit_flags, audit_list, callback_flags,
-    ctl_flags, item_flags,
+    Callback, Ctl, DELIVERED_UNKNOWN, FileInfo, LEFT_UNKNOWN, Scan, Wake, WakeCause, audit_flags, audit_list,
+    callback_flags, ctl_flags, io_flags, item_flags,
 };
 
-use super::lines::{audit_moment_name, eventpoll, scan_notes};
+use super::lines::{audit_moment_name, eventpoll, io_call_name, scan_notes};
 use super::names::{ctl_op, epoll_events, errno};
 use crate::analysis::SCHEMA_VERSION;
 use crate::event::{Event, MarkKind, TraceInfo};
@@ -62,6 +62,11 @@ fn details(event: &Event, info: &TraceInfo, model: &Model) -> (&'static str, Val
         ),
         Event::Scan(e) => ("scan", scan(e, model)),
         Event::Accept(e) => ("accept", json!({ "file": hex(e.file), "fd": e.fd, "ret": e.ret, "errno": errno(e.ret) })),
+        Event::Io(e) => (
+            "io",
+            json!({ "file": hex(e.file), "fd": e.fd, "call": io_call_name(e.call), "ret": e.ret, "errno": errno(e.ret),
+                "left": (e.left != LEFT_UNKNOWN).then_some(e.left), "will_sleep": e.flags & io_flags::WILL_SLEEP != 0 }),
+        ),
         Event::Fork(e) => {
             ("fork", json!({ "child_pid": e.child_tgid, "child_tid": e.child_tid, "child_comm": comm(&e.comm) }))
         }

@@ -109,6 +109,7 @@ impl Facts {
             layout: self.layout,
             eventpoll_fops: address(EVENTPOLL_FOPS),
             socket_fops: address("socket_file_ops"),
+            pipe_fops: [address("pipefifo_fops"), address("pipeanon_fops")],
             own_tgid: std::process::id(),
             user_event_bytes: if cfg!(target_arch = "x86_64") { 12 } else { 16 },
             timeout_is_ms: u32::from(self.timeout_is_ms),

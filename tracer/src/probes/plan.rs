@@ -50,6 +50,8 @@ pub struct Purpose {
     pub running: bool,
     /// The kernel's lists are walked, to compare the model with.
     pub audit: bool,
+    /// The reads, writes, accepts and closes of watched files are traced.
+    pub io: bool,
 }
 
 /// Plans every hook of the catalogue.
@@ -57,7 +59,11 @@ pub struct Purpose {
 pub fn plan(names: &Names, preference: Preference, purpose: Purpose) -> Vec<HookPlan> {
     CATALOG
         .iter()
-        .filter(|spec| purpose.audit || spec.hook != Hook::Audit)
+        .filter(|spec| match spec.hook {
+            Hook::Audit => purpose.audit,
+            Hook::Io => purpose.io,
+            _ => true,
+        })
         .map(|spec| {
             let mut hook = HookPlan {
                 hook: spec.hook,
@@ -190,7 +196,7 @@ mod tests {
     #[test]
     fn every_hook_has_something_to_try_with_either_backend() {
         for preference in [Preference::Auto, Preference::Fentry, Preference::Kprobe] {
-            for hook in plan(&names(&["ep_done_scan"]), preference, Purpose { running: true, audit: true }) {
+            for hook in plan(&names(&["ep_done_scan"]), preference, Purpose { running: true, audit: true, io: true }) {
                 assert!(!hook.tries.is_empty(), "{:?} with {preference:?}", hook.hook);
             }
         }
@@ -199,7 +205,7 @@ mod tests {
     #[test]
     fn a_backend_that_was_not_asked_for_is_not_tried() {
         for (preference, other) in [(Preference::Fentry, Backend::Kprobe), (Preference::Kprobe, Backend::Fentry)] {
-            for hook in plan(&names(&["ep_done_scan"]), preference, Purpose { running: true, audit: true }) {
+            for hook in plan(&names(&["ep_done_scan"]), preference, Purpose { running: true, audit: true, io: true }) {
                 assert!(hook.tries.iter().all(|variant| variant.backend != other), "{:?}", hook.hook);
             }
         }

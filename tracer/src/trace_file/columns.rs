@@ -130,5 +130,8 @@ columns! {
     added {
         ns_tgid: U32,
         ns_tid: U32,
+        left: U32,
+        io_call: U32,
+        io_flags: U32,
     }
 }

@@ -1,6 +1,6 @@
 //! Which field of which event stands in which column.
 
-use tracer_common::events::{DELIVERED_UNKNOWN, Record, record_bytes};
+use tracer_common::events::{DELIVERED_UNKNOWN, LEFT_UNKNOWN, Record, record_bytes};
 use tracer_common::{Header, Kind};
 
 use super::columns::{Columns, Table};
@@ -9,7 +9,7 @@ use super::storage::{Cell, Word, text_cell};
 use super::text::{address_from_text, address_to_text};
 use crate::event::{
     Accept, Audited, AuditedItem, Callback, Ctl, Event, EventpollGone, EventpollSeen, FileEnds, FileGone, FileInfo,
-    Fork, Hooked, ItemSeen, Loss, LossReason, Mark, Raced, Returned, Scan, TaskExit, TaskName, TaskPid, WaitEnter,
+    Fork, Hooked, Io, ItemSeen, Loss, LossReason, Mark, Raced, Returned, Scan, TaskExit, TaskName, TaskPid, WaitEnter,
     WaitExit, Wake,
 };
 
@@ -136,6 +136,14 @@ row!(Accept {
     fd: fd or -1,
     ret: ret,
 });
+row!(Io {
+    file: file or 0,
+    fd: fd,
+    ret: ret,
+    left: left or LEFT_UNKNOWN,
+    call: io_call,
+    flags: io_flags,
+} pad: 0);
 row!(Fork { child_tgid: child_tgid, child_tid: child_tid, comm: comm });
 row!(TaskName { comm: comm });
 row!(TaskPid { ns_tgid: ns_tgid, ns_tid: ns_tid });
@@ -402,6 +410,7 @@ kinds! {
     AuditedItem "audited-item",
     FileEnds "file-ends",
     TaskPid "task-pid",
+    Io "io",
 }
 
 /// What stands for a row that is no event.

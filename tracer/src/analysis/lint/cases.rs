@@ -101,6 +101,11 @@ impl Cases {
         }
     }
 
+    /// Takes back what was noted of an eventpoll.
+    pub(super) fn acquit(&mut self, ep: EpId) {
+        self.by_ep.remove(&ep);
+    }
+
     /// Makes each case a finding.
     pub(super) fn accuse(&self, judged: &mut Judged, sentence: impl Fn(&Case) -> String) {
         self.accuse_some(judged, |_, _| true, sentence);

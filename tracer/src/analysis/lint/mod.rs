@@ -5,14 +5,20 @@
 
 mod accept_fails;
 mod cases;
+mod closed_registered;
 mod ctl_churn;
 mod ctl_fails;
+mod epollout_always_ready;
+mod et_blocking;
 mod exclusive_imbalance;
 mod hangup_ignored;
+mod left_behind;
+mod level_ignored;
 mod oneshot_not_rearmed;
 mod report;
 mod rule;
 mod runs;
+mod self_pipe;
 mod small_maxevents;
 mod step;
 mod table;
@@ -36,7 +42,13 @@ use crate::model::Model;
 /// Every rule, in the order in which findings are shown.
 fn rules() -> Vec<Box<dyn Rule>> {
     vec![
+        Box::new(left_behind::LeftBehind::reads()),
+        Box::new(left_behind::LeftBehind::accepts()),
+        Box::<et_blocking::EtBlocking>::default(),
+        Box::<closed_registered::ClosedRegistered>::default(),
         Box::<hangup_ignored::HangupIgnored>::default(),
+        Box::<level_ignored::LevelIgnored>::default(),
+        Box::<epollout_always_ready::EpolloutAlwaysReady>::default(),
         Box::<accept_fails::AcceptFails>::default(),
         Box::<oneshot_not_rearmed::OneshotNotRearmed>::default(),
         Box::<zero_timeout_spin::ZeroTimeoutSpin>::default(),
@@ -45,6 +57,7 @@ fn rules() -> Vec<Box<dyn Rule>> {
         Box::<ctl_churn::CtlChurn>::default(),
         Box::<small_maxevents::SmallMaxevents>::default(),
         Box::<exclusive_imbalance::ExclusiveImbalance>::default(),
+        Box::<self_pipe::SelfPipe>::default(),
     ]
 }
 
@@ -133,9 +146,9 @@ impl Lint {
 
 /// Why a rule cannot be judged at all in this trace.
 fn blind(about: &About, info: &TraceInfo) -> Option<String> {
-    let missing = |hook: &&Hook| info.hooks.iter().any(|known| known.hook == hook.name() && known.backend.is_empty());
+    let missing = |hook: &&Hook| !info.hooks.iter().any(|known| known.hook == hook.name() && !known.backend.is_empty());
     let names: Vec<&str> = about.needs.iter().filter(missing).map(|hook| hook.name()).collect();
-    (!names.is_empty()).then(|| format!("it needs hooks that could not be attached: {}", names.join(", ")))
+    (!names.is_empty()).then(|| format!("it needs hooks that were not attached: {}", names.join(", ")))
 }
 
 /// What was lost could be what clears the accused, or what would accuse.

@@ -72,6 +72,17 @@ impl Scene<'_> {
         }
     }
 
+    /// What kind of file it is, by its operations: `pipe`, `eventpoll` and so on.
+    pub(super) fn kind(&self, file: FileId) -> Option<&str> {
+        let f_op = self.model.files().get(file)?.info?.f_op;
+        self.info.file_kinds.get(&f_op).map(String::as_str)
+    }
+
+    /// The process of a task.
+    pub(super) fn process(&self, task: Option<TaskId>) -> Option<u32> {
+        self.model.tasks().get(task?).map(|task| task.pid)
+    }
+
     /// What an eventpoll is called.
     pub(super) fn eventpoll(&self, ep: EpId) -> String {
         let known = self.model.eventpolls().get(ep);

@@ -1,7 +1,9 @@
 //! Events as the rules see them: with the eventpoll, the item and the task that each of them is about.
 
 use tracer_common::Header;
-use tracer_common::events::{Callback, Ctl, DELIVERED_UNKNOWN, Returned, WaitExit, scan_flags};
+use tracer_common::events::{
+    Callback, Ctl, DELIVERED_UNKNOWN, Io, LEFT_UNKNOWN, Returned, WaitExit, io_call, io_flags, scan_flags,
+};
 
 use super::table::Tasks;
 use crate::event::Event;
@@ -43,12 +45,29 @@ pub(super) enum What {
     Ctl { ep: EpId, file: Option<FileId>, fd: i32, op: i32, ret: i32 },
     /// `accept` ended.
     Accepted { file: Option<FileId>, fd: i32, ret: i32 },
+    /// A call on a watched file ended, or begins, as [`Did`] says.
+    Io { file: FileId, fd: i32, did: Did },
     /// A file is gone for good, and its items with it.
     FileGone { file: FileId },
     /// An eventpoll is gone for good, and its items with it.
     EventpollGone { ep: EpId },
     /// The task ends.
     TaskEnds,
+}
+
+/// What a call on a watched file did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Did {
+    /// It read (bytes or messages, or a negative errno); so much is left, if that can be told.
+    Read { ret: i32, left: Option<u32> },
+    /// It accepted (a descriptor, or a negative errno); so many connections are left.
+    Accept { ret: i32, left: Option<u32> },
+    /// It wrote.
+    Write,
+    /// It begins to read, and will sleep: nothing is there.
+    Sleeps,
+    /// It begins to close the descriptor.
+    Close,
 }
 
 /// What has to be remembered to tell.
@@ -96,6 +115,7 @@ impl Watch {
             Event::Accept(accept) => {
                 vec![What::Accepted { file: file(accept.file), fd: accept.fd, ret: accept.ret }]
             }
+            Event::Io(io) => called_on(io, model).into_iter().collect(),
             Event::FileGone(gone) => file(gone.file).map(|file| What::FileGone { file }).into_iter().collect(),
             Event::EventpollGone(gone) => ep(gone.ep).map(|ep| What::EventpollGone { ep }).into_iter().collect(),
             Event::TaskExit(_) => vec![What::TaskEnds],
@@ -143,6 +163,19 @@ fn called(callback: &Callback, model: &Model) -> Option<What> {
     let file = model.files().live_at(callback.file)?.id;
     let item = Subject { ep, file, fd: callback.fd };
     Some(What::Called { item, outcome: Outcome::of(callback), key: callback.key })
+}
+
+fn called_on(io: &Io, model: &Model) -> Option<What> {
+    let left = (io.left != LEFT_UNKNOWN).then_some(io.left);
+    let did = match io.call {
+        _ if io.flags & io_flags::WILL_SLEEP != 0 => Did::Sleeps,
+        io_call::READ => Did::Read { ret: io.ret, left },
+        io_call::ACCEPT => Did::Accept { ret: io.ret, left },
+        io_call::WRITE => Did::Write,
+        io_call::CLOSE => Did::Close,
+        _ => return None,
+    };
+    Some(What::Io { file: model.files().live_at(io.file)?.id, fd: io.fd, did })
 }
 
 fn controlled(ctl: &Ctl, model: &Model) -> Option<What> {

@@ -35,6 +35,13 @@ impl<V: Default> Items<V> {
         self.rows.get_mut(&(item.file, item.ep, item.fd))
     }
 
+    /// What is remembered of each item of a file.
+    pub(super) fn of_file(&mut self, file: FileId) -> impl Iterator<Item = (Subject, &mut V)> {
+        let (least, greatest) = EpId::ALL;
+        let range = (file, least, i32::MIN)..=(file, greatest, i32::MAX);
+        self.rows.range_mut(range).map(|(key, value)| (subject(*key), value))
+    }
+
     /// Forgets an item.
     pub(super) fn forget(&mut self, item: &Subject) -> Option<V> {
         self.rows.remove(&(item.file, item.ep, item.fd))

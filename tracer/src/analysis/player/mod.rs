@@ -181,6 +181,7 @@ fn step(number: u64, at_ns: i64, event: &Event, model: &Model, info: &TraceInfo,
         Event::ItemSeen(e) => e.file,
         Event::Ctl(e) => e.file,
         Event::Accept(e) => e.file,
+        Event::Io(e) => e.file,
         _ => 0,
     };
     let others = match event {

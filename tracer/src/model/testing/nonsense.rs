@@ -4,7 +4,7 @@ use proptest::prelude::{Strategy, any};
 use proptest::sample::select;
 use tracer_common::events::{
     Accept, Audited, AuditedItem, Callback, Ctl, EventpollGone, EventpollSeen, FileEnds, FileGone, FileInfo, Fork,
-    Hooked, ItemSeen, Raced, Returned, Scan, TaskExit, TaskName, TaskPid, WaitEnter, WaitExit, Wake,
+    Hooked, Io, ItemSeen, Raced, Returned, Scan, TaskExit, TaskName, TaskPid, WaitEnter, WaitExit, Wake,
 };
 use tracer_common::{Header, Hook};
 
@@ -89,7 +89,10 @@ fn build(kind: usize, n: [u64; 8], h: [u32; 6], s: [i32; 3], comm: [u8; 16]) -> 
         19 => Event::AuditedItem(AuditedItem { header, ep, epi, list: h[3] % 3, index: h[4] }),
         20 => Event::FileEnds(FileEnds { header, file }),
         21 => Event::TaskPid(TaskPid { header, ns_tgid: h[3], ns_tid: h[4] }),
-        22 => Event::Loss(Loss {
+        22 => {
+            Event::Io(Io { header, file, fd: s[0], ret: s[1], left: h[3] % 3, call: h[4] % 4, flags: h[5] % 2, pad: 0 })
+        }
+        23 => Event::Loss(Loss {
             ts_ns: n[0],
             hook: Hook::ALL.get(usize::from(comm[0])).copied(),
             cpu: Some(h[0]),
@@ -105,6 +108,6 @@ pub(crate) fn event() -> impl Strategy<Value = Event> {
     let numbers = proptest::array::uniform8(number());
     let halves = proptest::array::uniform6(half());
     let signed = proptest::array::uniform3(signed());
-    (0..24_usize, numbers, halves, signed, any::<[u8; 16]>())
+    (0..25_usize, numbers, halves, signed, any::<[u8; 16]>())
         .prop_map(|(kind, n, h, s, comm)| build(kind, n, h, s, comm))
 }

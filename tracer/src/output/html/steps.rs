@@ -4,7 +4,7 @@ use tracer_common::events::{
     Callback, DELIVERED_UNKNOWN, Scan, WaitEnter, WaitExit, WakeCause, callback_flags, ctl_flags, item_flags,
 };
 
-use super::super::lines::{scan_notes, wait_call};
+use super::super::lines::{io, scan_notes, wait_call};
 use super::super::names::{ctl_op, epoll_events, result};
 use super::text;
 use super::words::{count, duration};
@@ -34,6 +34,7 @@ pub(super) fn line(step: &Step) -> String {
         }
         Event::Hooked(e) => format!("fd {} hangs an entry on wait queue {:#x} of {source}", e.fd, e.whead),
         Event::Accept(e) => format!("accept = {} ({source})", result(e.ret)),
+        Event::Io(e) => format!("{} ({source})", io(e)),
         Event::ItemSeen(e) => {
             let ready = if e.flags & item_flags::LINKED != 0 { ", ready" } else { "" };
             format!("found registered: fd {}, {}{ready} ({source})", e.fd, epoll_events(e.events))

@@ -61,7 +61,11 @@ pub(super) fn begin(options: &Options) -> Result<Begun> {
     }
     let outcomes = attach(
         &mut ebpf,
-        plan(&facts.names, options.preference, Purpose { running: options.running, audit: options.audit }),
+        plan(
+            &facts.names,
+            options.preference,
+            Purpose { running: options.running, audit: options.audit, io: options.io },
+        ),
         Some(&btf),
         How { twins: facts.preemptible, full_log: options.detail >= Detail::VerifierLog },
     );

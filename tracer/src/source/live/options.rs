@@ -16,6 +16,8 @@ pub struct Options {
     pub running: bool,
     /// The kernel's lists are walked, to compare the model with.
     pub audit: bool,
+    /// The reads, writes, accepts and closes of watched files are traced.
+    pub io: bool,
     /// Children of traced processes are traced too.
     pub follow_forks: bool,
     /// Which backends to take.

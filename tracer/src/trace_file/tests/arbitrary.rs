@@ -15,7 +15,7 @@ use super::super::names::Name;
 use super::super::rows::RowKind;
 use crate::event::{
     Accept, Audited, AuditedItem, Callback, Ctl, Event, EventpollGone, EventpollSeen, FileEnds, FileGone, FileInfo,
-    Fork, Hooked, ItemSeen, Loss, LossReason, Mark, MarkKind, Raced, Returned, Scan, TaskExit, TaskName, TaskPid,
+    Fork, Hooked, Io, ItemSeen, Loss, LossReason, Mark, MarkKind, Raced, Returned, Scan, TaskExit, TaskName, TaskPid,
     WaitEnter, WaitExit, Wake,
 };
 
@@ -169,6 +169,16 @@ fn build(kind: RowKind, words: [u64; WORDS]) -> Event {
         RowKind::Accept => {
             Event::Accept(Accept { header: w.header::<Accept>(), file: w.u64(), fd: w.i32(), ret: w.i32() })
         }
+        RowKind::Io => Event::Io(Io {
+            header: w.header::<Io>(),
+            file: w.u64(),
+            fd: w.i32(),
+            ret: w.i32(),
+            left: w.u32(),
+            call: w.u32(),
+            flags: w.u32(),
+            pad: 0,
+        }),
         RowKind::Fork => {
             Event::Fork(Fork { header: w.header::<Fork>(), child_tgid: w.u32(), child_tid: w.u32(), comm: w.bytes() })
         }

@@ -221,7 +221,8 @@ impl<W: Write> Perfetto<W> {
             | Event::Raced(_)
             | Event::Audited(_)
             | Event::AuditedItem(_)
-            | Event::TaskPid(_) => Ok(()),
+            | Event::TaskPid(_)
+            | Event::Io(_) => Ok(()),
         }
     }
 
