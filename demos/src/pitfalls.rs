@@ -4,6 +4,9 @@
 
 mod calls;
 mod deliveries;
+mod descriptors;
+mod edges;
+mod steps;
 
 use anyhow::{Context as _, Result};
 use clap::{Args, ValueEnum};
@@ -18,6 +21,7 @@ use crate::truth::{Counts, Truth};
   demos pitfalls
   demos pitfalls --mode ctl-churn
   demos pitfalls --mode ctl-churn --correct --json
+  demos pitfalls --mode et-not-drained
   eptrace lint -- demos pitfalls")]
 pub(crate) struct Options {
     /// Which of them; all, one after another, unless one is given
@@ -47,6 +51,20 @@ enum Mode {
     CtlChurn,
     /// Room for 4 events where 32 descriptors are ready; correct: room for 32
     SmallMaxevents,
+    /// EPOLLET, and one read for each event where there is more to read; correct: read until EAGAIN
+    EtNotDrained,
+    /// EPOLLET, and one accept for one event of 3 connections; correct: accept until EAGAIN
+    EtAcceptOnce,
+    /// EPOLLET, and a blocking descriptor that is read until it is empty; correct: the same with `O_NONBLOCK`
+    EtBlocking,
+    /// EPOLLOUT, level-triggered, with nothing to write; correct: EPOLLIN alone
+    EpolloutAlwaysReady,
+    /// Something to read, level-triggered, and nobody reads it; correct: it is read
+    LevelIgnored,
+    /// The process wakes itself through a pipe; correct: through an eventfd
+    SelfPipe,
+    /// A registered descriptor is closed while a duplicate lives; correct: it is deleted before
+    ClosedRegistered,
 }
 
 #[derive(Debug, Serialize)]
@@ -71,6 +89,13 @@ pub(crate) fn run(options: &Options) -> Result<String> {
             Mode::CtlFails => calls::ctl_fails(&mut calls, correct)?,
             Mode::CtlChurn => calls::ctl_churn(&mut calls, correct)?,
             Mode::SmallMaxevents => deliveries::small_maxevents(&mut calls, correct)?,
+            Mode::EtNotDrained => edges::not_drained(&mut calls, correct)?,
+            Mode::EtAcceptOnce => edges::accept_once(&mut calls, correct)?,
+            Mode::EtBlocking => edges::blocking(&mut calls, correct)?,
+            Mode::EpolloutAlwaysReady => deliveries::always_writable(&mut calls, correct)?,
+            Mode::LevelIgnored => deliveries::ignored(&mut calls, correct)?,
+            Mode::SelfPipe => descriptors::self_pipe(&mut calls, correct)?,
+            Mode::ClosedRegistered => descriptors::closed_registered(&mut calls, correct)?,
         }
     }
     let tasks = std::iter::once((nix::unistd::gettid().as_raw(), calls.counts()));

@@ -4,22 +4,18 @@ use std::os::fd::{AsFd as _, AsRawFd as _};
 
 use anyhow::{Context as _, Result, ensure};
 use nix::errno::Errno;
-use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
+use nix::sys::epoll::{EpollEvent, EpollFlags};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::socket::{SockFlag, accept4};
 
+use super::steps::{MOMENT_MS, epoll};
 use crate::counted::Counted;
 use crate::fds::eventfd;
 
 /// How often each of them is made.
 const TIMES: usize = 400;
-/// How long the twin of the spin sleeps, milliseconds.
-const SLEEP_MS: i32 = 20;
-
-/// A new eventpoll.
-pub(super) fn epoll() -> Result<Epoll> {
-    Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).context("epoll_create1")
-}
+/// How often `accept` fails: its socket is ready all the while, which is no other pitfall as long as it is so seldom.
+const REFUSED: usize = 48;
 
 /// Looks for an event that does not come.
 pub(super) fn spin(calls: &mut Counted, correct: bool) -> Result<()> {
@@ -27,7 +23,7 @@ pub(super) fn spin(calls: &mut Counted, correct: bool) -> Result<()> {
     calls.add(&epoll, quiet.as_fd(), EpollEvent::new(EpollFlags::EPOLLIN, 0))?;
     let mut room = [libc::epoll_event { events: 0, u64: 0 }; 8];
     if correct {
-        calls.wait_raw(epoll.0.as_raw_fd(), &mut room, SLEEP_MS);
+        calls.wait_raw(epoll.0.as_raw_fd(), &mut room, MOMENT_MS);
         return Ok(());
     }
     for _ in 0..TIMES {
@@ -82,7 +78,7 @@ pub(super) fn accept_fails(calls: &mut Counted, correct: bool) -> Result<()> {
     drop(free);
     let mut room = [EpollEvent::empty(); 8];
     setrlimit(Resource::RLIMIT_NOFILE, limit, hard).context("lower RLIMIT_NOFILE")?;
-    for _ in 0..TIMES {
+    for _ in 0..REFUSED {
         ensure!(!calls.wait(&epoll, &mut room)?.is_empty(), "the connection is not there");
         let refused = accept4(listener.as_raw_fd(), SockFlag::SOCK_CLOEXEC);
         ensure!(refused == Err(Errno::EMFILE), "accept4 with no descriptor left gave {refused:?}");

@@ -5,16 +5,21 @@ use std::os::fd::AsFd as _;
 use anyhow::{Context as _, Result, ensure};
 use nix::sys::epoll::{EpollEvent, EpollFlags};
 
-use super::calls::epoll;
+use super::steps::{MOMENT_MS, epoll, nothing_for, one_event, until_eagain};
 use crate::counted::Counted;
+use crate::ends::Carrier;
 use crate::fds::eventfd;
 
 /// How many waits are made.
 const WAITS: usize = 200;
+/// And how many with something to read that nobody reads.
+const IGNORED: usize = 400;
 /// Descriptors that are all ready.
 const READY: usize = 32;
 /// And how many of them a wait has room for.
 const SMALL: usize = 4;
+/// Events in all, with large room or small: each descriptor is reported as often.
+const REPORTED: usize = WAITS * SMALL;
 
 /// Waits for a pipe whose writer has gone.
 pub(super) fn hangup(calls: &mut Counted, correct: bool) -> Result<()> {
@@ -42,9 +47,39 @@ pub(super) fn small_maxevents(calls: &mut Counted, correct: bool) -> Result<()> 
     }
     let mut room = [EpollEvent::empty(); READY];
     let length = if correct { READY } else { SMALL };
-    for _ in 0..WAITS {
+    for _ in 0..REPORTED / length {
         let returned = calls.wait(&epoll, &mut room[..length])?.len();
         ensure!(returned == length, "{returned} events came where {length} have room");
+    }
+    Ok(())
+}
+
+/// Waits for room to write, which there is, with nothing to write.
+pub(super) fn always_writable(calls: &mut Counted, correct: bool) -> Result<()> {
+    let (epoll, ends) = (epoll()?, Carrier::Unix.ends(calls)?);
+    if correct {
+        calls.add(&epoll, ends.near.as_fd(), EpollEvent::new(EpollFlags::EPOLLIN, 0))?;
+        return nothing_for(calls, &epoll, MOMENT_MS);
+    }
+    calls.add(&epoll, ends.near.as_fd(), EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT, 0))?;
+    for _ in 0..WAITS {
+        one_event(calls, &epoll, EpollFlags::EPOLLOUT)?;
+    }
+    Ok(())
+}
+
+/// Waits for something to read, and leaves it unread.
+pub(super) fn ignored(calls: &mut Counted, correct: bool) -> Result<()> {
+    let (epoll, file) = (epoll()?, eventfd(1)?);
+    calls.add(&epoll, file.as_fd(), EpollEvent::new(EpollFlags::EPOLLIN, 0))?;
+    if correct {
+        one_event(calls, &epoll, EpollFlags::EPOLLIN)?;
+        let reads = until_eagain(&file, size_of::<u64>())?;
+        ensure!(reads == [size_of::<u64>()], "the reads until EAGAIN gave {reads:?}");
+        return nothing_for(calls, &epoll, MOMENT_MS);
+    }
+    for _ in 0..IGNORED {
+        one_event(calls, &epoll, EpollFlags::EPOLLIN)?;
     }
     Ok(())
 }
