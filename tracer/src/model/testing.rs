@@ -99,6 +99,14 @@ impl Trace {
         }));
     }
 
+    /// A file with these operations.
+    pub(crate) fn describes(&mut self, file: u64, f_op: u64) {
+        self.listens(file, 0);
+        if let Some(Event::FileInfo(info)) = self.events.last_mut() {
+            *info = FileInfo { f_op, family: 0, sock_type: 0, state: 0, local: [0; 16], ..*info };
+        }
+    }
+
     pub(crate) fn ctl(&mut self, tid: u32, op: i32, item: Item, ret: i32) {
         let header = self.header(tid);
         self.events.push(Event::Ctl(Ctl {

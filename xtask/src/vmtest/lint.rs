@@ -14,10 +14,24 @@ use crate::vmtest::Case;
 const TIMEOUT_S: u64 = 120;
 
 /// Demos, and the rules that must find something in them.
-const DEMOS: [(&[&str], &[&str]); 8] = [
+const DEMOS: [(&[&str], &[&str]); 20] = [
     (
         &["pitfalls", "--json"],
-        &["accept-fails", "ctl-churn", "ctl-fails", "hangup-ignored", "small-maxevents", "zero-timeout-spin"],
+        &[
+            "accept-fails",
+            "closed-registered",
+            "ctl-churn",
+            "ctl-fails",
+            "epollout-always-ready",
+            "et-accept-once",
+            "et-blocking",
+            "et-not-drained",
+            "hangup-ignored",
+            "level-ignored",
+            "self-pipe",
+            "small-maxevents",
+            "zero-timeout-spin",
+        ],
     ),
     (&["pitfalls", "--correct", "--json"], &[]),
     (&["herd", "--json", "--mode", "lt", "--connections", "100"], &["thundering-herd"]),
@@ -26,6 +40,18 @@ const DEMOS: [(&[&str], &[&str]); 8] = [
     (&["cycle", "--json", "--iterations", "1000"], &[]),
     (&["churn", "--json", "--operations", "500"], &[]),
     (&["life", "--json"], &[]),
+    (&["drain", "--json"], &[]),
+    (&["accept-once", "--json"], &[]),
+    (&["epollout", "--json"], &[]),
+    (&["blocking-et", "--json"], &[]),
+    (&["closed", "--json"], &[]),
+    (&["wakeup", "--json"], &[]),
+    (&["trigger", "--json"], &[]),
+    (&["nested", "--json"], &[]),
+    (&["structures", "--json"], &[]),
+    (&["ready", "--json"], &[]),
+    (&["stalled", "--json"], &[]),
+    (&["reactor", "--json"], &[]),
 ];
 
 pub(super) fn cases() -> Vec<Case> {

@@ -2,6 +2,7 @@
 
 mod calls;
 mod deliveries;
+mod files;
 mod sockets;
 
 use tracer_common::Hook;
