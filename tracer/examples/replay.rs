@@ -54,7 +54,8 @@ fn later(event: Event, by: u64) -> Event {
         Audited,
         AuditedItem,
         FileEnds,
-        TaskPid
+        TaskPid,
+        Io
     )
 }
 
