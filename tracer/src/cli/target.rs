@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 
 use crate::probes::attach::Sizes;
-use crate::probes::plan::Preference;
+use crate::probes::plan::{Preference, Purpose};
 use crate::source::live::{Detail, Options};
 
 /// Which programs to attach.
@@ -102,9 +102,7 @@ impl TargetArgs {
         Ok(Options {
             pids,
             target: self.words(),
-            running: self.command.is_empty(),
-            audit: self.audit,
-            io: self.io,
+            purpose: Purpose { running: self.command.is_empty(), audit: self.audit, io: self.io },
             follow_forks: !self.no_follow,
             preference: self.probes.backend.into(),
             sizes: self.probes.sizes()?,

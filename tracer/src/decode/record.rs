@@ -149,29 +149,24 @@ fn fields(kind: Kind, header: Header, mut rest: &[u8]) -> Result<Event, DecodeEr
             )
         }
         Kind::Accept => record!(rest, header, Accept { file: try_get_u64_ne, fd: try_get_i32_ne, ret: try_get_i32_ne }),
-        Kind::Io => record!(
-            rest,
-            header,
-            Io {
-                file: try_get_u64_ne,
-                fd: try_get_i32_ne,
-                ret: try_get_i32_ne,
-                left: try_get_u32_ne,
-                call: try_get_u32_ne,
-                flags: try_get_u32_ne,
-                pad: try_get_u32_ne,
-            }
-        ),
-        Kind::Fork => fork(header, rest)?,
-        Kind::TaskName => Event::TaskName(TaskName { header, comm: array::<COMM_LEN>(&mut rest)? }),
-        Kind::TaskPid => record!(rest, header, TaskPid { ns_tgid: try_get_u32_ne, ns_tid: try_get_u32_ne }),
-        Kind::TaskExit => Event::TaskExit(TaskExit { header, comm: array::<COMM_LEN>(&mut rest)? }),
+        Kind::Io => io(header, rest)?,
+        Kind::Fork | Kind::TaskName | Kind::TaskPid | Kind::TaskExit => return lives(kind, header, rest),
         Kind::FileGone => record!(rest, header, FileGone { file: try_get_u64_ne }),
         Kind::EventpollGone => record!(rest, header, EventpollGone { ep: try_get_u64_ne }),
         Kind::FileInfo => file_info(header, rest)?,
         Kind::EventpollSeen | Kind::ItemSeen | Kind::Raced | Kind::Audited | Kind::AuditedItem | Kind::FileEnds => {
             return lists(kind, header, rest);
         }
+    })
+}
+
+/// How tasks come, what they are called, and how they go.
+fn lives(kind: Kind, header: Header, mut rest: &[u8]) -> Result<Event, DecodeError> {
+    Ok(match kind {
+        Kind::Fork => fork(header, rest)?,
+        Kind::TaskName => Event::TaskName(TaskName { header, comm: array::<COMM_LEN>(&mut rest)? }),
+        Kind::TaskPid => record!(rest, header, TaskPid { ns_tgid: try_get_u32_ne, ns_tid: try_get_u32_ne }),
+        _ => Event::TaskExit(TaskExit { header, comm: array::<COMM_LEN>(&mut rest)? }),
     })
 }
 
@@ -235,6 +230,22 @@ fn wake(header: Header, mut rest: &[u8]) -> Result<Event, DecodeError> {
     } else {
         Err(DecodeError::Malformed)
     }
+}
+
+fn io(header: Header, mut rest: &[u8]) -> Result<Event, DecodeError> {
+    Ok(record!(
+        rest,
+        header,
+        Io {
+            file: try_get_u64_ne,
+            fd: try_get_i32_ne,
+            ret: try_get_i32_ne,
+            left: try_get_u32_ne,
+            call: try_get_u32_ne,
+            flags: try_get_u32_ne,
+            pad: try_get_u32_ne,
+        }
+    ))
 }
 
 fn fork(header: Header, mut rest: &[u8]) -> Result<Event, DecodeError> {

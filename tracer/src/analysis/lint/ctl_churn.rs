@@ -76,7 +76,7 @@ impl Rule for CtlChurn {
                 }
             }
             What::FileGone { file } => _ = self.deleted.forget_file(file),
-            What::EventpollGone { ep } => self.deleted.forget_ep(ep),
+            What::EventpollGone { ep } => _ = self.deleted.forget_ep(ep),
             _ => {}
         }
     }

@@ -106,7 +106,7 @@ impl Rule for EtBlocking {
                 self.got.forget(&Subject { ep, file, fd });
             }
             What::FileGone { file } => _ = self.got.forget_file(file),
-            What::EventpollGone { ep } => self.got.forget_ep(ep),
+            What::EventpollGone { ep } => _ = self.got.forget_ep(ep),
             _ => {}
         }
     }

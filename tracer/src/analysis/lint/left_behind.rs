@@ -164,8 +164,16 @@ impl Rule for LeftBehind {
             What::Ctl { ep, file: Some(file), fd, op: op::MOD | op::DEL, ret: 0 } => {
                 self.rounds.forget(&Subject { ep, file, fd });
             }
-            What::FileGone { file } => _ = self.rounds.forget_file(file),
-            What::EventpollGone { ep } => self.rounds.forget_ep(ep),
+            What::FileGone { file } => {
+                for (item, round) in self.rounds.forget_file(file) {
+                    self.over(&item, round, step.at_ns, scene);
+                }
+            }
+            What::EventpollGone { ep } => {
+                for (item, round) in self.rounds.forget_ep(ep) {
+                    self.over(&item, round, step.at_ns, scene);
+                }
+            }
             _ => {}
         }
     }

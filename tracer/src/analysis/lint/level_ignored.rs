@@ -67,7 +67,7 @@ impl Rule for LevelIgnored {
             }
             What::Called { item, .. } => _ = self.runs.forget(&item),
             What::Io { file, .. } | What::FileGone { file } => _ = self.runs.forget_file(file),
-            What::EventpollGone { ep } => self.runs.forget_ep(ep),
+            What::EventpollGone { ep } => _ = self.runs.forget_ep(ep),
             _ => {}
         }
     }

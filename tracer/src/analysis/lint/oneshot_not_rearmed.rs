@@ -93,7 +93,7 @@ impl Rule for OneshotNotRearmed {
                 self.items.forget(&Subject { ep, file, fd });
             }
             What::FileGone { file } => _ = self.items.forget_file(file),
-            What::EventpollGone { ep } => self.items.forget_ep(ep),
+            What::EventpollGone { ep } => _ = self.items.forget_ep(ep),
             _ => {}
         }
     }

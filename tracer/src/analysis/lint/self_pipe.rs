@@ -38,14 +38,9 @@ struct Piped {
 }
 
 impl Piped {
-    const fn is_one(known: &mut Option<u32>, process: u32) -> bool {
-        match *known {
-            Some(known) => known == process,
-            None => {
-                *known = Some(process);
-                true
-            }
-        }
+    /// Whether the process is the only one so far.
+    fn is_one(known: &mut Option<u32>, process: u32) -> bool {
+        *known.get_or_insert(process) == process
     }
 }
 
@@ -99,7 +94,7 @@ impl Rule for SelfPipe {
                 let gone = self.pipes.forget_file(file);
                 self.over(gone, scene);
             }
-            What::EventpollGone { ep } => self.pipes.forget_ep(ep),
+            What::EventpollGone { ep } => _ = self.pipes.forget_ep(ep),
             _ => {}
         }
     }

@@ -56,8 +56,8 @@ impl<V: Default> Items<V> {
     }
 
     /// Forgets every item of an eventpoll.
-    pub(super) fn forget_ep(&mut self, ep: EpId) {
-        self.rows.retain(|key, _| key.1 != ep);
+    pub(super) fn forget_ep(&mut self, ep: EpId) -> Vec<(Subject, V)> {
+        self.rows.extract_if(.., |key, _| key.1 == ep).map(|(key, value)| (subject(key), value)).collect()
     }
 
     /// All of them.

@@ -8,16 +8,24 @@ mod sockets;
 use tracer_common::Hook;
 
 use super::{Lint, LintReport, Severity, abouts};
-use crate::event::TraceInfo;
+use crate::event::{HookInfo, TraceInfo};
 use crate::model::Model;
 use crate::model::testing::nonsense;
-use crate::model::testing::{Item, LT, RING_FULL, Trace, ep, info};
+use crate::model::testing::{Item, LT, RING_FULL, Trace, ep};
 
 /// `EPOLLIN`
 const IN: u32 = 1;
 /// `EPOLLHUP`
 const HUP: u32 = 0x10;
 const TID: u32 = 101;
+
+/// The facts of a trace that `lint` makes: the calls on watched files are in it.
+fn info() -> TraceInfo {
+    let mut info = crate::model::testing::info();
+    let like = info.hooks.first().cloned().expect("hooks");
+    info.hooks.push(HookInfo { hook: Hook::Io.name().to_owned(), ..like });
+    info
+}
 
 fn lint_with(trace: &Trace, info: TraceInfo) -> LintReport {
     let mut lint = Lint::new(Model::new(), info, &[]);

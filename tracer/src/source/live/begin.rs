@@ -21,7 +21,7 @@ use crate::probes::attach::{How, LoadError, Outcome, attach, load};
 use crate::probes::catalog::{Backend, Need};
 use crate::probes::facts::Facts;
 use crate::probes::misses::Misses;
-use crate::probes::plan::{Purpose, plan};
+use crate::probes::plan::plan;
 
 /// The probes, attached and silent.
 pub(super) struct Begun {
@@ -53,7 +53,7 @@ pub(super) fn begin(options: &Options) -> Result<Begun> {
     let mut config = facts.config();
     config.trace_all = u32::from(options.pids.is_empty());
     config.follow_forks = u32::from(options.follow_forks);
-    config.audit = u32::from(options.audit);
+    config.audit = u32::from(options.purpose.audit);
     let mut ebpf = load(&object, config, options.sizes, Some(&btf)).map_err(refused)?;
     let mut targets = targets(&mut ebpf)?;
     for pid in &options.pids {
@@ -61,16 +61,12 @@ pub(super) fn begin(options: &Options) -> Result<Begun> {
     }
     let outcomes = attach(
         &mut ebpf,
-        plan(
-            &facts.names,
-            options.preference,
-            Purpose { running: options.running, audit: options.audit, io: options.io },
-        ),
+        plan(&facts.names, options.preference, options.purpose),
         Some(&btf),
         How { twins: facts.preemptible, full_log: options.detail >= Detail::VerifierLog },
     );
     demand(&outcomes)?;
-    if options.audit {
+    if options.purpose.audit {
         demand_audit(&outcomes)?;
     }
     if options.follow_forks {

@@ -95,7 +95,7 @@ impl Live {
             next_losses_ns: if preemptible { u64::MAX } else { 0 },
             state: State::Running,
         };
-        if options.running {
+        if options.purpose.running {
             for name in inventory::task_names(&live.followed()?) {
                 live.sequencer.push(name);
             }

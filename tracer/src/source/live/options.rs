@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::probes::attach::Sizes;
-use crate::probes::plan::Preference;
+use crate::probes::plan::{Preference, Purpose};
 
 /// Whom to trace, and how.
 #[derive(Debug, Clone, Default)]
@@ -12,12 +12,8 @@ pub struct Options {
     pub pids: Vec<u32>,
     /// What is traced, in words.
     pub target: String,
-    /// The processes already run: they may be inside a call when the probes are attached.
-    pub running: bool,
-    /// The kernel's lists are walked, to compare the model with.
-    pub audit: bool,
-    /// The reads, writes, accepts and closes of watched files are traced.
-    pub io: bool,
+    /// What is asked of the probes.
+    pub purpose: Purpose,
     /// Children of traced processes are traced too.
     pub follow_forks: bool,
     /// Which backends to take.

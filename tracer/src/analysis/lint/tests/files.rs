@@ -1,6 +1,5 @@
 //! What programs do with the files of their events.
 
-use tracer_common::Hook;
 use tracer_common::events::{LEFT_UNKNOWN, io_call};
 
 use super::{IN, TID, found, lint, pipe, withheld_after_a_loss};
@@ -13,6 +12,9 @@ const ET: u32 = 0x8000_0001;
 const OUT: u32 = 4;
 const EAGAIN: i32 = -11;
 
+/// What calls returned, and what they left.
+type Calls<'a> = &'a [(i32, u32)];
+
 /// An event of an item comes.
 fn event(trace: &mut Trace, item: Item, events: u32) {
     trace.enter(TID, ep(1));
@@ -20,7 +22,7 @@ fn event(trace: &mut Trace, item: Item, events: u32) {
 }
 
 /// One event, calls that return and leave this, and the next wait.
-fn round(trace: &mut Trace, item: Item, call: u32, calls: &[(i32, u32)]) {
+fn round(trace: &mut Trace, item: Item, call: u32, calls: Calls<'_>) {
     event(trace, item, IN);
     for (ret, left) in calls {
         trace.io(TID, item.file, call, *ret, *left);
@@ -30,7 +32,7 @@ fn round(trace: &mut Trace, item: Item, call: u32, calls: &[(i32, u32)]) {
     trace.later(200_000_000);
 }
 
-fn after(events: u32, call: u32, rounds: &[&[(i32, u32)]]) -> Trace {
+fn after(events: u32, call: u32, rounds: &[Calls<'_>]) -> Trace {
     let mut trace = Trace::new();
     let item = pipe(&mut trace, 1, events);
     for calls in rounds {
@@ -62,7 +64,7 @@ fn connections_that_are_left_after_the_only_accept_of_each_event_are_found() {
 #[test]
 fn a_program_that_keeps_its_own_account_of_what_is_left_is_not_accused() {
     // It read all; it cannot be told; it reads until EAGAIN elsewhere; it reads twice; level-triggered; one-shot.
-    let innocent: [(u32, &[&[(i32, u32)]]); 6] = [
+    let innocent: [(u32, &[Calls<'_>]); 6] = [
         (ET, &[&[(256, 0)]]),
         (ET, &[&[(256, LEFT_UNKNOWN)]]),
         (ET, &[&[(256, 144)], &[(144, 0), (EAGAIN, 0)]]),
@@ -79,6 +81,23 @@ fn a_program_that_keeps_its_own_account_of_what_is_left_is_not_accused() {
     round(&mut trace, item, io_call::READ, &[(256, 144)]);
     trace.io(TID, item.file, io_call::READ, 144, 0);
     assert_eq!(found(&lint(&trace)), [""; 0]);
+    // The file is gone in time, or too late.
+    for (calls, gone_after, rules) in
+        [(&[(256, 144)], 0, &[][..]), (&[(256, 144)], 150_000_000, &["et-not-drained"][..])]
+    {
+        let mut trace = Trace::new();
+        let item = pipe(&mut trace, 1, ET);
+        event(&mut trace, item, IN);
+        for (ret, left) in calls {
+            trace.io(TID, item.file, io_call::READ, *ret, *left);
+        }
+        trace.enter(TID, ep(1));
+        trace.later(gone_after);
+        trace.file_gone(item.file);
+        trace.later(200_000_000);
+        trace.mark(MarkKind::Stopped);
+        assert_eq!(found(&lint(&trace)), rules);
+    }
     // It has not come back to wait, or the time is short.
     let mut trace = Trace::new();
     let item = pipe(&mut trace, 1, ET);
@@ -213,7 +232,7 @@ fn a_pipe_that_only_its_own_reader_writes_single_bytes_to_is_a_bell() {
             event(&mut trace, item, IN);
             trace.io(TID, item.file, io_call::READ, bytes, 0);
         }
-        let mut info = crate::model::testing::info();
+        let mut info = super::info();
         info.file_kinds.insert(0xf0, kind.to_owned());
         found(&super::lint_with(&trace, info))
     };
@@ -226,9 +245,7 @@ fn a_pipe_that_only_its_own_reader_writes_single_bytes_to_is_a_bell() {
 #[test]
 fn without_the_calls_none_of_these_rules_is_judged() {
     let trace = after(ET, io_call::READ, &[&[(256, 144)]]);
-    let mut info = crate::model::testing::info();
-    info.hooks.retain(|hook| hook.hook != Hook::Io.name());
-    let report = super::lint_with(&trace, info);
+    let report = super::lint_with(&trace, crate::model::testing::info());
     assert_eq!(found(&report), [""; 0]);
     let unjudged: Vec<&str> = report.unjudged.iter().map(|unjudged| unjudged.rule).collect();
     assert_eq!(
