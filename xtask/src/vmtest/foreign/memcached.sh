@@ -5,7 +5,7 @@
 rm -f strace.* ready
 server="memcached -u root -l 127.0.0.1 -p 11211 -t $THREADS"
 if [ $HOW = command ]; then
-    eptrace record -o memcached.arrow --backend $BACKEND -- strace -ff -qq -o strace -e trace=$CALLS $server > said 2>&1 &
+    eptrace record --io -o memcached.arrow --backend $BACKEND -- strace -ff -qq -o strace -e trace=$CALLS $server > said 2>&1 &
 else
     $server > said 2>&1 &
 fi
@@ -22,7 +22,7 @@ asleep() {
 until pid=$(pidof memcached); do alive; usleep 20000; done
 until asleep; do alive; usleep 5000; done
 if [ $HOW = pid ]; then
-    eptrace record -o memcached.arrow --backend $BACKEND -p $pid --ready-file ready > recorded 2>&1 &
+    eptrace record --io -o memcached.arrow --backend $BACKEND -p $pid --ready-file ready > recorded 2>&1 &
     tracer=$!
     until [ -e ready ]; do kill -0 $tracer || { cat recorded; exit 1; }; usleep 20000; done
 fi

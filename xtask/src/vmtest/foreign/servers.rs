@@ -13,7 +13,7 @@ use crate::herd::spec::{Backend, word};
 use crate::setup::foreign::Server;
 use crate::vm::plan::Job;
 use crate::vm::session::JobResult;
-use crate::vmtest::{Case, herd, preempted};
+use crate::vmtest::{Case, herd, lint, preempted};
 
 const NGINX: Server = Server { name: "nginx", path: "usr/sbin/nginx" };
 const MEMCACHED: Server = Server { name: "memcached", path: "usr/bin/memcached" };
@@ -83,7 +83,7 @@ fn memcached(backend: Backend, attached: bool) -> Case {
     }
 }
 
-/// The script, what strace saw, the report, and the folder's end.
+/// The script, what strace saw, the report, what lint finds, and the folder's end.
 fn jobs(server: &Server, script: &str, backend: Backend, env: &[(&str, &str)]) -> Vec<Job> {
     let trace = format!("{}.arrow", server.name);
     let mut run = Job::new(server.name, &["sh", "-c", script], 90);
@@ -95,15 +95,17 @@ fn jobs(server: &Server, script: &str, backend: Backend, env: &[(&str, &str)]) -
         run,
         Job::new("what strace saw", &["sh", "-c", "ls | grep -q '^strace' || exit 0; grep -H '' strace.*"], 10),
         Job::new("the report", &["eptrace", "report", "--json", &trace], 30),
+        Job::new("what lint finds", &["eptrace", "lint", "--json", &trace], 30),
         Job::new("the removal", &["sh", "-c", "rm -rf ./*"], 10),
     ];
     jobs.into_iter().map(|job| Job { cwd: place.clone(), ..job }).collect()
 }
 
-/// What client and server counted, and the report.
+/// What client and server counted, and the report. Nothing is to be found wrong with these servers.
 fn outcome(results: &[JobResult], backend: Backend) -> Result<(Value, Value)> {
     let said = json(&results[0], "the server under eptrace")?;
     let report = json(&results[2], "eptrace report --json")?;
+    lint::finds(&json(&results[3], "eptrace lint --json")?, &[]).context("what lint finds")?;
     ensure!(report["backend"] == word(backend).as_str(), "the backend is {}", report["backend"]);
     ensure!(number(&said, "connections")? == REQUESTS + 1, "the client made other connections: {said}");
     Ok((said, report))
