@@ -121,7 +121,7 @@ fn busiest(title: &str, pictured: Pictured<'_>, scales: &Scales) -> Markup {
                     ep: None,
                 };
                 (length(&frame, &ep.cells))
-                (latency("From callback to return", "until the wait that returned the item ended", &ep.callback_to_return))
+                (latency("From callback to return", "until the wait that returned the item ended", &ep.latencies.callback_to_return))
             } @else {
                 h3 { (title) }
                 p { "No eventpoll was seen." }

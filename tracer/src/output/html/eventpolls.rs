@@ -6,7 +6,8 @@ use super::super::names::epoll_events;
 use super::charts::{CAME, Frame, Scales, Series, WENT, came, columns, length, stacked, went};
 use super::text;
 use super::words::{count, duration, number};
-use crate::analysis::history::{EventpollCell, EventpollHistory, History, ItemHistory, Latency};
+use crate::analysis::history::{EventpollCell, EventpollHistory, History, ItemHistory};
+use crate::model::Latency;
 
 /// Eventpolls with pictures, and those of them that are open at once.
 const MAX_SHOWN: usize = 24;
@@ -64,8 +65,8 @@ fn eventpoll(ep: &EventpollHistory, history: &History, scales: &Scales) -> Marku
             (stacked(&frame("Waits that ended (up), and the events that they returned (down)", scales.waits), "waits and events", &[waits], &[returned]))
         }
         div.pair {
-            (latency("From callback to return", "from the callback that put an item on the ready list to the end of the wait that returned it", &ep.callback_to_return))
-            (latency("From wake to return", "from the callback that woke a task to the end of its wait with events; a wake happens inside its callback", &ep.woken_to_return))
+            (latency("From callback to return", "from the callback that put an item on the ready list to the end of the wait that returned it", &ep.latencies.callback_to_return))
+            (latency("From wake to return", "from the callback that woke a task to the end of its wait with events; a wake happens inside its callback", &ep.latencies.woken_to_return))
         }
         (items(ep))
     }
