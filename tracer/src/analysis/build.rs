@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 use tracer_common::Hook;
 
 use super::herd::herd;
+use super::latency::LatencyRow;
 use super::report::{
     AuditRow, DifferenceRow, EventpollRow, Lost, LostRow, Report, SCHEMA_VERSION, SourceRow, TaskRow, Totals,
 };
 use super::source::{Source, sources};
 use super::spread::Spread;
 use crate::event::TraceInfo;
-use crate::model::{Eventpoll, Losses, Model, TaskId};
+use crate::model::{Eventpoll, Latencies, Latency, Losses, Model, TaskId};
 
 impl Report {
     /// Asks a finished model everything. For a report in the middle of a trace, finish a clone of the model.
@@ -150,6 +151,9 @@ fn tasks(model: &Model, sources: &[Source]) -> Vec<TaskRow> {
 }
 
 fn eventpoll_row(model: &Model, eventpoll: &Eventpoll) -> EventpollRow {
+    let latency = |of: fn(&Latencies) -> &Latency| {
+        model.latencies(eventpoll.id).map(of).map(LatencyRow::from).unwrap_or_default()
+    };
     EventpollRow {
         name: eventpoll_name(model, eventpoll),
         generation: eventpoll.generation,
@@ -157,6 +161,8 @@ fn eventpoll_row(model: &Model, eventpoll: &Eventpoll) -> EventpollRow {
         items: eventpoll.items,
         items_ever: eventpoll.items_ever,
         tasks: model.waiters(eventpoll.id).count(),
+        callback_to_return: latency(|known| &known.callback_to_return),
+        woken_to_return: latency(|known| &known.woken_to_return),
     }
 }
 

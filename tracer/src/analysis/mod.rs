@@ -8,6 +8,7 @@ mod build;
 mod compare;
 mod herd;
 pub mod history;
+mod latency;
 pub mod lint;
 pub mod player;
 mod report;
@@ -21,6 +22,7 @@ mod verdict;
 pub(crate) use build::eventpoll_name;
 pub use compare::{Comparison, Pair, Side, compare};
 pub use herd::{HerdRow, HerdTask};
+pub use latency::LatencyRow;
 pub use report::{
     AuditRow, DifferenceRow, EventpollRow, Lost, LostRow, Report, SCHEMA_VERSION, SourceRow, TaskRow, Totals,
 };

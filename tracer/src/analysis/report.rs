@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::herd::HerdRow;
+use super::latency::LatencyRow;
 use super::spread::Spread;
 use super::verdict::Verdict;
 use crate::event::HookInfo;
@@ -183,6 +184,10 @@ pub struct EventpollRow {
     pub items_ever: u64,
     /// Tasks that waited on it.
     pub tasks: usize,
+    /// From the callback that put an item on the ready list to the end of the wait that returned it.
+    pub callback_to_return: LatencyRow,
+    /// From the callback that woke a task to the end of its wait with events.
+    pub woken_to_return: LatencyRow,
 }
 
 /// One source of wakeups.

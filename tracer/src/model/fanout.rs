@@ -6,6 +6,7 @@ use super::ids::{FileId, TaskId, WakeupId};
 use super::journal::SettledWake;
 use super::limits::bump;
 use super::outcome::Outcome;
+use super::returning::Way;
 use super::task::Held;
 use super::wakeup::Wakeup;
 use super::walk::Place;
@@ -85,8 +86,8 @@ impl Model {
         }
     }
 
-    /// The wait of a woken task ended with events.
-    pub(super) fn wake_returned(&mut self, task: TaskId) {
+    /// The wait of a woken task ended with events, at this time.
+    pub(super) fn wake_returned(&mut self, task: TaskId, at_ns: u64) {
         let Some(held) = self.tasks.get_mut(task).and_then(|task| task.held.as_mut()) else {
             return;
         };
@@ -95,6 +96,9 @@ impl Model {
         }
         held.returned = true;
         let (wakeup, file) = (held.wakeup, held.file);
+        if let Some((ep, since_ns)) = held.since.take() {
+            self.took(ep, Way::WokenToReturn, (since_ns, at_ns));
+        }
         if let Some(wakeup) = wakeup {
             self.count_both(task, |counts| bump(&mut counts.returned));
             self.change_wakeup(wakeup, |wakeup| bump(&mut wakeup.returned));

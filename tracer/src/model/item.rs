@@ -6,7 +6,7 @@ use super::ids::{EpId, FileId, ItemId, Sequence, TaskId};
 use super::journal::Move;
 use super::limits::{Exceeded, Limits, bump};
 use super::outcome::{ALWAYS_POLLED, EPOLLET, EPOLLONESHOT};
-use super::ready::{Armed, Stay};
+use super::ready::{Armed, Overflow, Stay};
 use ahash::AHashMap;
 
 /// One life of an item.
@@ -47,7 +47,7 @@ pub struct Item {
     /// MODs.
     pub(crate) mods: u64,
     /// Its place on the overflow list, if it is there.
-    pub(crate) overflow: Option<u64>,
+    pub(crate) overflow: Option<Overflow>,
 }
 
 impl Item {

@@ -5,6 +5,7 @@
 use super::Model;
 use super::ids::{EpId, FileId, ItemId, TaskId};
 use super::ready::{Came, Stay, Went};
+use super::returning::Took;
 use super::wakeup::Wakeup;
 
 /// An item came to a list of its eventpoll, or went from it.
@@ -87,6 +88,8 @@ pub struct Journal<'a> {
     pub registrations: &'a [Registration],
     /// Stays that are over.
     pub stays: &'a [EndedStay],
+    /// Waits that returned items, and waits of woken tasks that returned: how long that took.
+    pub returns: &'a [Took],
     /// Wakes of which it is known what came of them.
     pub wakes: &'a [SettledWake],
     /// Source wakeups that are finished.
@@ -98,6 +101,7 @@ pub struct Journal<'a> {
 pub(super) struct Notes {
     pub(super) registrations: Vec<Registration>,
     pub(super) stays: Vec<EndedStay>,
+    pub(super) returns: Vec<Took>,
     pub(super) wakes: Vec<SettledWake>,
 }
 
@@ -116,6 +120,7 @@ impl Model {
             moves: self.items.moves.as_deref().unwrap_or_default(),
             registrations: self.notes.as_ref().map_or(&[], |notes| &notes.registrations),
             stays: self.notes.as_ref().map_or(&[], |notes| &notes.stays),
+            returns: self.notes.as_ref().map_or(&[], |notes| &notes.returns),
             wakes: self.notes.as_ref().map_or(&[], |notes| &notes.wakes),
             wakeups: self.wakeups.finished.as_deref().unwrap_or_default(),
         }
@@ -126,6 +131,7 @@ impl Model {
         let Some(notes) = &mut self.notes else { return };
         notes.registrations.clear();
         notes.stays.clear();
+        notes.returns.clear();
         notes.wakes.clear();
         if let Some(moves) = &mut self.items.moves {
             moves.clear();
@@ -143,11 +149,17 @@ impl Model {
     }
 
     /// A stay of an item is over.
-    pub(super) fn end_stay(&mut self, (ep, item): (EpId, ItemId), stay: Stay, went: Went) {
-        self.ready.end(stay, went);
+    pub(super) fn note_stay(&mut self, (ep, item): (EpId, ItemId), stay: Stay, went: Went) {
         if let Some(notes) = &mut self.notes {
             let Stay { came, since_ns, carried, .. } = stay;
             notes.stays.push(EndedStay { ep, item, came, since_ns, carried, went });
+        }
+    }
+
+    /// A wait returned.
+    pub(super) fn note_return(&mut self, took: Took) {
+        if let Some(notes) = &mut self.notes {
+            notes.returns.push(took);
         }
     }
 }

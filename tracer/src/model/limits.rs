@@ -22,6 +22,8 @@ pub struct Limits {
     pub pairs: usize,
     /// Ended eventpolls, files and tasks (each) that are still shown one by one.
     pub retired: usize,
+    /// Eventpolls of which it is counted how long their returns took.
+    pub latencies: usize,
     /// CPUs.
     pub cpus: usize,
     /// Wait queue entries remembered of one walk.
@@ -52,6 +54,7 @@ impl Limits {
             wakeups: live,
             pairs: live.saturating_mul(4),
             retired: 4_096,
+            latencies: live.min(16_384),
             cpus: 4_096,
             walk_entries: 4_096,
             all_walk_entries: 1 << 20,
@@ -89,6 +92,8 @@ pub struct Exceeded {
     pub walk_entries: u64,
     /// Items that were not followed through a scan.
     pub batches: u64,
+    /// Returns of which it was not counted how long they took: those of eventpolls for which there was no more room.
+    pub latencies: u64,
     /// Ended eventpolls that are no longer shown one by one.
     pub ended_eventpolls: u64,
     /// Ended files that are no longer shown one by one.

@@ -36,7 +36,7 @@ impl Model {
         }
         let items = || ids.iter().filter_map(|id| self.items.get(*id));
         let mut ready: Vec<_> = items().filter_map(|item| Some((item.stay?.rank, item.id))).collect();
-        let mut overflow: Vec<_> = items().filter_map(|item| Some((item.overflow?, item.id))).collect();
+        let mut overflow: Vec<_> = items().filter_map(|item| Some((item.overflow?.rank, item.id))).collect();
         ready.sort_unstable();
         overflow.sort_unstable();
         let second = |pairs: Vec<(u64, ItemId)>| pairs.into_iter().map(|(_, id)| id).collect();

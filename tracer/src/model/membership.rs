@@ -6,7 +6,7 @@ use tracer_common::events::{Callback, Ctl, FileEnds, Raced, callback_flags, ctl_
 use super::Model;
 use super::ids::{EpId, ItemId};
 use super::outcome::Outcome;
-use super::ready::{Armed, Came, Stay, Went};
+use super::ready::{Armed, Came, Overflow, Stay, Went};
 
 impl Model {
     /// The place behind everything that is on any list.
@@ -33,7 +33,7 @@ impl Model {
         }
         let ended = self.items.change(id, |item| {
             if overflowed {
-                item.overflow.get_or_insert(rank);
+                item.overflow.get_or_insert(Overflow { rank, called_ns: now });
                 return None;
             }
             if scanning {
@@ -66,8 +66,8 @@ impl Model {
         let now = self.span.last;
         for id in self.items.waiting(ep, self.limits.batch) {
             self.items.change(id, |item| {
-                if let Some(rank) = item.overflow.take() {
-                    item.stay.get_or_insert(Stay::new(Came::Overflow, rank, now)).tentative = false;
+                if let Some(overflow) = item.overflow.take() {
+                    item.stay.get_or_insert(Stay::overflowed(overflow, now)).tentative = false;
                 }
             });
         }

@@ -13,6 +13,7 @@ mod histogram;
 mod ids;
 mod item;
 mod journal;
+mod latency;
 mod lifecycle;
 mod limits;
 mod lists;
@@ -21,6 +22,7 @@ mod membership;
 mod outcome;
 mod ready;
 mod registration;
+mod returning;
 mod scanning;
 mod task;
 #[cfg(test)]
@@ -43,12 +45,14 @@ pub use histogram::Histogram;
 pub use ids::{EpId, FileId, ItemId, TaskId, WakeupId};
 pub use item::{Item, Items};
 pub use journal::{EndedStay, Journal, Move, Registered, Registration, SettledWake};
+pub use latency::{Latency, Slowest};
 pub use limits::{Exceeded, Limits};
 pub use lists::{Lists, Waiter};
 pub use loss::{LossKey, Losses};
 pub(crate) use outcome::{EPOLLET, EPOLLONESHOT};
 pub use outcome::{Outcome, Outcomes};
 pub use ready::{Came, CameCounts, Memberships, Went, WentCounts};
+pub use returning::{Latencies, Took, Way};
 pub use task::{OpenWait, Task, Tasks, comm};
 pub use wakeup::{Wakeup, Wakeups};
 
@@ -111,6 +115,7 @@ pub struct Model {
     batched: usize,
     totals: Counts,
     ready: Memberships,
+    latencies: returning::ByEventpoll,
     ranks: u64,
     audit: Audit,
     open_walks: audit::OpenWalks,

@@ -73,6 +73,15 @@ impl Armed {
     }
 }
 
+/// A place on the overflow list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Overflow {
+    /// The list is in the order of these.
+    pub(crate) rank: u64,
+    /// When the callback came that put the item there.
+    pub(crate) called_ns: u64,
+}
+
 /// One stay of an item on the ready list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Stay {
@@ -86,11 +95,18 @@ pub(crate) struct Stay {
     pub(crate) rank: u64,
     /// When it began.
     pub(crate) since_ns: u64,
+    /// When the callback came that made it begin; without one, when it began.
+    pub(crate) called_ns: u64,
 }
 
 impl Stay {
     pub(crate) const fn new(came: Came, rank: u64, since_ns: u64) -> Self {
-        Self { came, tentative: false, carried: 0, rank, since_ns }
+        Self { came, tentative: false, carried: 0, rank, since_ns, called_ns: since_ns }
+    }
+
+    /// A stay that begins with the end of a scan, during which the callback came.
+    pub(crate) const fn overflowed(overflow: Overflow, since_ns: u64) -> Self {
+        Self { called_ns: overflow.called_ns, ..Self::new(Came::Overflow, overflow.rank, since_ns) }
     }
 }
 

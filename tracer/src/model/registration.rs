@@ -261,6 +261,7 @@ impl Model {
             for pair in gone {
                 self.waiters.remove(&pair);
             }
+            self.latencies.remove(&dropped);
         }
     }
 }

@@ -9,7 +9,7 @@ use super::ids::{EpId, ItemId, TaskId};
 use super::item::{Item, level_triggered};
 use super::limits::bump;
 use super::outcome::{EP_PRIVATE_BITS, EPOLLONESHOT};
-use super::ready::{Armed, Batch, Came, Stay, Taken, Went};
+use super::ready::{Armed, Batch, Came, Overflow, Stay, Taken, Went};
 
 /// The most items with the same data that are told apart.
 const MAX_SAME_DATA: usize = 16;
@@ -113,12 +113,12 @@ impl Model {
     /// Gives what is taken new places behind what came meanwhile, in the old order: `ep_done_scan` puts the overflow list before
     /// what was put back. What is left over keeps its place, which is before both.
     fn rank_requeues(&mut self, ids: &[ItemId]) {
-        let overflowed = |item: &Item| item.overflow.map(|rank| (rank, item.id));
+        let overflowed = |item: &Item| item.overflow.map(|overflow| (overflow, item.id));
         let mut overflow: Vec<_> = ids.iter().filter_map(|id| self.items.get(*id)).filter_map(overflowed).collect();
-        overflow.sort_unstable();
-        for (_, id) in overflow {
+        overflow.sort_unstable_by_key(|(overflow, id)| (overflow.rank, *id));
+        for (overflow, id) in overflow {
             let rank = self.next_rank();
-            self.items.change(id, |item| item.overflow = Some(rank));
+            self.items.change(id, |item| item.overflow = Some(Overflow { rank, ..overflow }));
         }
         let stays = |item: &Item| item.stay.map(|stay| (stay.rank, item.id));
         let mut listed: Vec<_> = ids.iter().filter_map(|id| self.items.get(*id)).filter_map(stays).collect();
@@ -253,7 +253,7 @@ fn moved(item: &mut Item, fate: &Fate) -> Moved {
     item.observed = None;
     let overflow = item.overflow.take();
     let Some(stay) = item.stay.take() else {
-        item.stay = overflow.map(|rank| Stay::new(Came::Overflow, rank, fate.at_ns));
+        item.stay = overflow.map(|overflow| Stay::overflowed(overflow, fate.at_ns));
         return Moved::Kept;
     };
     if fate.left_from.is_some_and(|rank| stay.rank >= rank) {
@@ -261,8 +261,8 @@ fn moved(item: &mut Item, fate: &Fate) -> Moved {
         return Moved::Kept;
     }
     let level = level_triggered(item.events);
-    if let Some(rank) = overflow {
-        item.stay = Some(Stay::new(Came::Overflow, rank, fate.at_ns));
+    if let Some(overflow) = overflow {
+        item.stay = Some(Stay::overflowed(overflow, fate.at_ns));
     } else if fate.requeues && level {
         item.stay = Some(Stay { tentative: true, ..Stay::new(Came::Requeue, item.requeue_rank, fate.at_ns) });
         item.pending = Some(fate.task);

@@ -34,6 +34,8 @@ pub struct OpenWait {
 pub(crate) struct Held {
     /// The callback that woke it: CPU and time.
     pub(crate) callback: Option<(u32, u64)>,
+    /// The eventpoll, and when its callback woke the task: until it is counted how long its return took.
+    pub(crate) since: Option<(EpId, u64)>,
     /// The source wakeup, when there is one.
     pub(crate) wakeup: Option<WakeupId>,
     /// The source.

@@ -5,4 +5,5 @@ mod fanout;
 mod hostile;
 mod identity;
 mod late;
+mod latency;
 mod membership;

@@ -44,7 +44,7 @@ impl Model {
         }
         let ended_by_wake = self.tasks.get(id).is_some_and(|task| task.held.is_some());
         if exit.ret > 0 {
-            self.wake_returned(id);
+            self.wake_returned(id, exit.header.ts_ns);
         } else {
             self.let_go(id, Ending::Over);
         }

@@ -8,7 +8,7 @@ use tracer_common::events::{Wake, WakeCause};
 
 use super::Model;
 use super::fanout::Ending;
-use super::ids::{FileId, TaskId, WakeupId};
+use super::ids::{EpId, FileId, TaskId, WakeupId};
 use super::limits::{bump, note};
 use super::task::{Ended, Held};
 
@@ -43,7 +43,8 @@ impl Model {
         let late = self.tasks.just_ended(wake.woken_tgid, wake.woken_tid, cause.since_ns);
         let late = late.filter(|_| self.tasks.live_at(wake.woken_tid).is_none());
         let Some(task) = late.or_else(|| self.task_at(wake.woken_tgid, wake.woken_tid)) else { return };
-        if let Some(ep) = self.eventpolls.at(wake.ep, &self.limits, &mut self.exceeded) {
+        let ep = self.eventpolls.at(wake.ep, &self.limits, &mut self.exceeded);
+        if let Some(ep) = ep {
             note(&mut self.waiters, (ep, task), self.limits.pairs, &mut self.exceeded.pairs);
         }
         if wake.ret == 0 {
@@ -60,7 +61,7 @@ impl Model {
             }
         });
         self.root_wakes(task, cause);
-        self.hold(task, wake, cause);
+        self.hold(task, (wake, ep), cause);
         if cause.root.is_none() && cause.chained {
             self.orphan(wake, task);
         }
@@ -102,7 +103,7 @@ impl Model {
     }
 
     /// The wake becomes the task's last one, or is settled at once when it belongs to a wait that is over.
-    fn hold(&mut self, id: TaskId, wake: &Wake, cause: Cause) {
+    fn hold(&mut self, id: TaskId, (wake, ep): (&Wake, Option<EpId>), cause: Cause) {
         let Some(task) = self.tasks.get_mut(id) else { return };
         let belongs = match (task.ended.filter(|ended| ended.at_ns >= cause.since_ns), task.wait) {
             (None, _) | (Some(Ended { claimed: true, .. }), Some(_)) => Belongs::Open,
@@ -114,6 +115,7 @@ impl Model {
         let by_callback = wake.cause == WakeCause::Callback as u32;
         let held = Held {
             callback: by_callback.then_some((wake.header.cpu, wake.cause_ts)),
+            since: ep.filter(|_| by_callback).map(|ep| (ep, wake.cause_ts)),
             wakeup: cause.root.map(|(root, _)| root),
             file: cause.root.map(|(_, file)| file),
             at_ns: wake.header.ts_ns,
@@ -147,9 +149,9 @@ impl Model {
     fn catch_up(&mut self, id: TaskId) {
         let Some(ended) = self.tasks.get_mut(id).and_then(|task| task.ended.as_mut()) else { return };
         ended.claimed = true;
-        let Ended { returned, accepts, .. } = *ended;
+        let Ended { at_ns, returned, accepts, .. } = *ended;
         if returned {
-            self.wake_returned(id);
+            self.wake_returned(id, at_ns);
             if let Some((file, times)) = accepts {
                 self.wake_gained(id, file, times);
             }

@@ -19,7 +19,7 @@ pub(super) struct Grid {
 }
 
 impl Grid {
-    fn new<T>(head: &[&'static str], rows: &[T], row: impl Fn(&T) -> Vec<String>) -> Self {
+    pub(super) fn new<T>(head: &[&'static str], rows: &[T], row: impl Fn(&T) -> Vec<String>) -> Self {
         Self {
             head: head.to_vec(),
             rows: rows.iter().take(MAX_ROWS).map(row).collect(),
@@ -345,7 +345,7 @@ fn distribution(spread: &Spread) -> String {
     values.join(", ")
 }
 
-fn count(number: u64, what: &str) -> String {
+pub(super) fn count(number: u64, what: &str) -> String {
     format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
 

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::layout::{self, Grid};
-use super::{Output, lint, sanitize};
+use super::{Output, latency, lint, sanitize};
 use crate::analysis::lint::LintReport;
 use crate::analysis::{Comparison, HerdRow, Report};
 
@@ -38,6 +38,14 @@ impl Output for Markdown {
         for (title, grid) in tables.iter().filter(|(_, grid)| !grid.rows.is_empty()) {
             page.heading(2, title);
             page.grid(grid);
+        }
+        for (measure, grid) in latency::tables(report) {
+            page.heading(2, measure.title);
+            page.paragraph(measure.what);
+            page.grid(&grid);
+        }
+        if let Some(left_out) = latency::left_out(report) {
+            page.paragraph(&left_out);
         }
         page.finish()
     }

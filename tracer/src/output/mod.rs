@@ -7,6 +7,7 @@ mod errno;
 pub mod export;
 pub mod html;
 pub mod json;
+mod latency;
 mod layout;
 pub mod lines;
 mod lines_json;

@@ -111,6 +111,22 @@ fn what_was_lost_stands_at_the_very_top() {
 }
 
 #[test]
+fn latencies_stand_only_where_something_returned_and_what_was_not_measured_is_said() {
+    let both = |report: &Report| [TEXT.report(report), Markdown.report(report)];
+    let mut idle = Trace::new();
+    workers(&mut idle, 1, LT);
+    for text in both(&report(&idle)) {
+        assert!(!text.contains("to return") && !text.contains("Not measured"), "{text}");
+    }
+    let mut report = report(&lt());
+    report.exceeded.latencies = 1;
+    for text in both(&report) {
+        assert!(text.contains("From callback to return") && text.contains("From wake to return"), "{text}");
+        assert!(text.contains("Not measured, because there were too many eventpolls: 1 return."), "{text}");
+    }
+}
+
+#[test]
 fn text_keeps_to_the_width() {
     for width in [40, 60, 80, 120] {
         let text = Text { width, colour: false }.report(&report(&lt()));

@@ -6,7 +6,7 @@ use anstyle::{AnsiColor, Style};
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 
 use super::layout::{self, Grid};
-use super::{Output, lint, sanitize};
+use super::{Output, latency, lint, sanitize};
 use crate::analysis::lint::{LintReport, Severity};
 use crate::analysis::{Comparison, HerdRow, Report, Verdict};
 
@@ -64,6 +64,15 @@ impl Output for Text {
         for (title, grid) in tables.iter().filter(|(_, grid)| !grid.rows.is_empty()) {
             page.section(title);
             page.grid(grid);
+        }
+        for (measure, grid) in latency::tables(report) {
+            page.section(measure.title);
+            page.paragraph("  ", measure.what, Style::new());
+            page.grid(&grid);
+        }
+        if let Some(left_out) = latency::left_out(report) {
+            page.gap();
+            page.paragraph("  ", &left_out, UNSURE);
         }
         page.text
     }

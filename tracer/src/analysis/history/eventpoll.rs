@@ -5,10 +5,9 @@ use tracer_common::events::BY_IO_URING;
 use super::buckets::Buckets;
 use super::cells::EventpollCell;
 use super::items::ItemHistory;
-use super::latency::Latency;
 use crate::analysis::eventpoll_name;
 use crate::event::Event;
-use crate::model::{EndedStay, EpId, Model, Move};
+use crate::model::{EndedStay, EpId, Latencies, Model, Move};
 
 /// One life of an eventpoll over time.
 #[derive(Debug, Clone)]
@@ -29,10 +28,8 @@ pub struct EventpollHistory {
     pub cells: Vec<EventpollCell>,
     /// The longest that its ready list was, and when, nanoseconds since the origin.
     pub longest: (u64, u64),
-    /// From the callback that put an item on the ready list to the wait that returned it.
-    pub callback_to_return: Latency,
-    /// From the callback that woke a task to the end of its wait with events.
-    pub woken_to_return: Latency,
+    /// How long its returns took.
+    pub latencies: Latencies,
     /// The items that were busiest in one way or another.
     pub items: Vec<ItemHistory>,
     /// Items that are not among them.
@@ -43,8 +40,7 @@ pub struct EventpollHistory {
 #[derive(Debug, Default)]
 pub(crate) struct EventpollWatch {
     pub(crate) cells: Buckets<EventpollCell>,
-    pub(crate) callback_to_return: Latency,
-    pub(crate) woken_to_return: Latency,
+    pub(crate) latencies: Latencies,
     steps: u64,
     ready: u64,
     longest: (u64, u64),
@@ -102,8 +98,7 @@ impl EventpollWatch {
             tasks: model.waiters(id).count(),
             cells: self.cells.finish(cell_ns, duration_ns),
             longest: self.longest,
-            callback_to_return: self.callback_to_return,
-            woken_to_return: self.woken_to_return,
+            latencies: self.latencies,
             items,
             more_items,
         }

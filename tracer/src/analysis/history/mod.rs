@@ -9,7 +9,6 @@ pub(crate) mod buckets;
 mod cells;
 mod eventpoll;
 mod items;
-mod latency;
 mod moments;
 mod source;
 #[cfg(test)]
@@ -17,13 +16,11 @@ mod tests;
 
 use std::collections::BTreeMap;
 
-use ahash::AHashMap;
 use tracer_common::events::{Wake, WakeCause};
 
 pub use cells::{EventpollCell, Gauge, SourceCell};
 pub use eventpoll::EventpollHistory;
 pub use items::ItemHistory;
-pub use latency::{Latency, Slowest};
 pub use moments::{Moment, What};
 pub use source::SourceHistory;
 
@@ -34,13 +31,10 @@ use self::items::ItemsWatch;
 use self::source::SourceWatch;
 use super::steps::Steps;
 use crate::event::{Event, TraceInfo};
-use crate::model::{Came, EpId, FileId, Model, TaskId, Went};
+use crate::model::{EpId, FileId, Model};
 
 /// Eventpolls and sources (each) that are followed over time: those that come first.
 const MAX_FOLLOWED: usize = 512;
-
-/// Items of which it is remembered when they came to an overflow list; of others a return is counted from the scan's end.
-const MAX_OVERFLOWED: usize = 65_536;
 
 /// How a trace went over time.
 #[derive(Debug, Clone, Default)]
@@ -86,10 +80,6 @@ pub struct Watch {
     more_eventpolls: usize,
     sources: BTreeMap<FileId, SourceWatch>,
     items: ItemsWatch,
-    /// When an item came to the overflow list.
-    overflowed: AHashMap<crate::model::ItemId, u64>,
-    /// The callback that woke a task inside the wait it is in.
-    woken: AHashMap<TaskId, u64>,
     lost: Buckets<Sum>,
     first_loss: Option<(u64, u64)>,
 }
@@ -112,25 +102,11 @@ impl Watch {
         match event {
             Event::Callback(callback) => self.items.callback(callback, model),
             Event::Wake(wake) => self.wake(wake, now, model),
-            Event::WaitEnter(enter) => {
-                if let Some(task) = model.tasks().live_at(enter.header.tid) {
-                    self.woken.remove(&task.id);
-                }
-            }
-            Event::WaitExit(exit) => {
-                let task = model.tasks().live_at(exit.header.tid).map(|task| task.id);
-                let since = task.and_then(|task| self.woken.remove(&task)).filter(|_| exit.ret > 0);
-                let ep = model.eventpolls().last_at(exit.ep).map(|ep| ep.id);
-                if let (Some(since), Some(ep)) = (since, ep.and_then(|ep| self.eventpoll(ep))) {
-                    ep.woken_to_return.add(exit.header.ts_ns.saturating_sub(since), since);
-                }
-            }
             Event::Loss(loss) if loss.reason.loses_events(loss.hook) => {
                 let cell = self.lost.at(now);
                 cell.0 = cell.0.saturating_add(loss.count);
                 self.first_loss.get_or_insert((now, loss.count));
             }
-            Event::TaskExit(_) => self.woken.retain(|task, _| model.tasks().get(*task).is_some_and(|task| task.alive)),
             _ => {}
         }
         self.take_journal(model, event.ts_ns());
@@ -147,8 +123,6 @@ impl Watch {
             return;
         }
         if let Some(task) = model.tasks().live_at(wake.woken_tid) {
-            // The last wake counts: after those before it the task slept on.
-            self.woken.insert(task.id, wake.cause_ts);
             self.items.wake(wake, task.id);
         }
     }
@@ -159,31 +133,19 @@ impl Watch {
         let now = ts_ns.saturating_sub(origin);
         let journal = model.journal();
         for moved in journal.moves {
-            match moved.overflow {
-                (false, true) => {
-                    if self.overflowed.len() >= MAX_OVERFLOWED {
-                        self.overflowed.clear();
-                    }
-                    self.overflowed.insert(moved.item, ts_ns);
-                }
-                (true, false) if !moved.ready.1 => _ = self.overflowed.remove(&moved.item),
-                _ => {}
-            }
             if let Some(eventpoll) = self.eventpoll(moved.ep) {
                 eventpoll.moved(moved, now);
             }
         }
         for stay in journal.stays {
-            let came_ns = match stay.came {
-                Came::Overflow => self.overflowed.remove(&stay.item).unwrap_or(stay.since_ns),
-                _ => stay.since_ns,
-            };
             self.items.stay(stay);
-            let Some(eventpoll) = self.eventpoll(stay.ep) else { continue };
-            eventpoll.stay_ended(stay, stay.since_ns.saturating_sub(origin), now);
-            let by_callback = matches!(stay.came, Came::Callback | Came::Overflow);
-            if by_callback && matches!(stay.went, Went::Delivered | Went::OneShot) {
-                eventpoll.callback_to_return.add(ts_ns.saturating_sub(came_ns), came_ns);
+            if let Some(eventpoll) = self.eventpoll(stay.ep) {
+                eventpoll.stay_ended(stay, stay.since_ns.saturating_sub(origin), now);
+            }
+        }
+        for took in journal.returns {
+            if let Some(eventpoll) = self.eventpoll(took.ep) {
+                eventpoll.latencies.add(took);
             }
         }
         for wake in journal.wakes {

@@ -73,9 +73,9 @@ pub(crate) fn find(
     for ep in longest.into_iter().take(MAX_EACH) {
         add(ep.longest.1, Some(ep.id), &ep.name, What::LongestReadyList { items: ep.longest.0 });
     }
-    let slowest = |ep: &&EventpollHistory| ep.callback_to_return.slowest().map(|slowest| slowest.took_ns);
+    let slowest = |ep: &&EventpollHistory| ep.latencies.callback_to_return.slowest().map(|slowest| slowest.took_ns);
     if let Some(ep) = eventpolls.iter().max_by_key(slowest)
-        && let Some(slowest) = ep.callback_to_return.slowest()
+        && let Some(slowest) = ep.latencies.callback_to_return.slowest()
     {
         let at_ns = slowest.since_ns.saturating_sub(origin);
         add(at_ns, Some(ep.id), &ep.name, What::SlowestReturn { took_ns: slowest.took_ns });

@@ -13,6 +13,7 @@ const SMALL: Limits = Limits {
     wakeups: 2,
     pairs: 4,
     retired: 2,
+    latencies: 2,
     cpus: 2,
     walk_entries: 2,
     all_walk_entries: 3,
@@ -33,6 +34,7 @@ fn stays_small(model: &Model) {
     assert!(model.waiters.len() <= SMALL.pairs);
     assert!(model.registered.len() <= SMALL.pairs);
     assert!(model.shares.len() <= SMALL.pairs);
+    assert!(model.latencies.len() <= SMALL.latencies);
     assert!(model.walks.sizes().0 <= SMALL.cpus);
     assert!(model.walks.sizes().1 <= SMALL.all_walk_entries);
     assert!(model.batched <= SMALL.all_batches);

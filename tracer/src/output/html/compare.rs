@@ -2,6 +2,7 @@
 
 use maud::{Markup, html};
 
+use super::super::latency::CALLBACK_TO_RETURN;
 use super::super::layout;
 use super::charts::{Frame, Scales, length};
 use super::eventpolls::latency;
@@ -121,7 +122,7 @@ fn busiest(title: &str, pictured: Pictured<'_>, scales: &Scales) -> Markup {
                     ep: None,
                 };
                 (length(&frame, &ep.cells))
-                (latency("From callback to return", "until the wait that returned the item ended", &ep.callback_to_return))
+                (latency(CALLBACK_TO_RETURN.title, "until the wait that returned the item ended", &ep.latencies.callback_to_return))
             } @else {
                 h3 { (title) }
                 p { "No eventpoll was seen." }

@@ -2,11 +2,13 @@
 
 use maud::{Markup, html};
 
+use super::super::latency::{CALLBACK_TO_RETURN, WOKEN_TO_RETURN, or_dash};
 use super::super::names::epoll_events;
 use super::charts::{CAME, Frame, Scales, Series, WENT, came, columns, length, stacked, went};
 use super::text;
 use super::words::{count, duration, number};
-use crate::analysis::history::{EventpollCell, EventpollHistory, History, ItemHistory, Latency};
+use crate::analysis::history::{EventpollCell, EventpollHistory, History, ItemHistory};
+use crate::model::Latency;
 
 /// Eventpolls with pictures, and those of them that are open at once.
 const MAX_SHOWN: usize = 24;
@@ -64,8 +66,8 @@ fn eventpoll(ep: &EventpollHistory, history: &History, scales: &Scales) -> Marku
             (stacked(&frame("Waits that ended (up), and the events that they returned (down)", scales.waits), "waits and events", &[waits], &[returned]))
         }
         div.pair {
-            (latency("From callback to return", "from the callback that put an item on the ready list to the end of the wait that returned it", &ep.callback_to_return))
-            (latency("From wake to return", "from the callback that woke a task to the end of its wait with events; a wake happens inside its callback", &ep.woken_to_return))
+            (latency(CALLBACK_TO_RETURN.title, CALLBACK_TO_RETURN.what, &ep.latencies.callback_to_return))
+            (latency(WOKEN_TO_RETURN.title, WOKEN_TO_RETURN.what, &ep.latencies.woken_to_return))
         }
         (items(ep))
     }
@@ -86,7 +88,7 @@ fn reasons(
 
 /// Percentiles and histogram of a latency.
 pub(super) fn latency(title: &str, what: &str, latency: &Latency) -> Markup {
-    let at = |share| latency.per_mille(share).map_or_else(|| "–".to_owned(), duration);
+    let at = |share| or_dash(latency.per_mille(share));
     let rows: Vec<(String, u64)> =
         latency.doublings().into_iter().map(|(end, count)| (format!("≤{}", duration(end)), count)).collect();
     let max = rows.iter().map(|(_, count)| *count).max().unwrap_or(0);
@@ -102,7 +104,7 @@ pub(super) fn latency(title: &str, what: &str, latency: &Latency) -> Markup {
                     tbody { tr {
                         td.num { (number(latency.samples())) }
                         td.num { (at(500)) } td.num { (at(900)) } td.num { (at(990)) }
-                        td.num { (latency.slowest().map_or_else(|| "–".to_owned(), |slowest| duration(slowest.took_ns))) }
+                        td.num { (or_dash(latency.slowest().map(|slowest| slowest.took_ns))) }
                     } }
                 }
                 (columns(title, "n2", &rows, max))

@@ -1,20 +1,6 @@
 //! Numbers and durations as the page writes them.
 
-/// A duration with three digits or so: `870 ns`, `12.4 µs`, `3.02 ms`, `1.50 s`.
-pub(super) fn duration(ns: u64) -> String {
-    #[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
-    let scaled = |unit: u64, name: &str| {
-        let value = ns as f64 / unit as f64;
-        let decimals = if value >= 100.0 { 0 } else { 1 + usize::from(value < 10.0) };
-        format!("{value:.decimals$} {name}")
-    };
-    match ns {
-        0..1_000 => format!("{ns} ns"),
-        1_000..1_000_000 => scaled(1_000, "µs"),
-        1_000_000..1_000_000_000 => scaled(1_000_000, "ms"),
-        _ => scaled(1_000_000_000, "s"),
-    }
-}
+pub(super) use super::super::latency::duration;
 
 /// A moment: seconds since the origin, microseconds kept.
 pub(super) fn moment(ns: u64) -> String {
@@ -53,12 +39,10 @@ pub(super) fn share(part: u64, whole: u64) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::{count, duration, moment, number, percent, share};
+    use super::{count, moment, number, percent, share};
 
     #[test]
-    fn durations_have_the_unit_that_fits() {
-        let all = [0, 870, 12_400, 3_020_000, 1_500_000_000, 120_000_000_000].map(duration);
-        assert_eq!(all, ["0 ns", "870 ns", "12.4 µs", "3.02 ms", "1.50 s", "120 s"]);
+    fn moments_keep_their_microseconds() {
         assert_eq!(moment(1_000_001_000), "1.000001 s");
     }
 
