@@ -50,7 +50,7 @@ records! {
     Ctl 80,
     Hooked 72,
     Callback 104,
-    Wake 56,
+    Wake 64,
     WaitEnter 48,
     WaitExit 56,
     Returned 48,

@@ -38,4 +38,8 @@ pub struct Wake {
     pub cause: u32,
     /// 1 the task was woken, 0 it was already running; it left the wait queue either way.
     pub ret: i32,
+    /// Nanoseconds from `cause_ts` until the wake was done; 0 when the cause is no callback, at most [`u32::MAX`].
+    pub after_ns: u32,
+    /// Keeps the size a multiple of eight.
+    pub pad: u32,
 }

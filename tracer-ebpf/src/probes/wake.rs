@@ -55,6 +55,7 @@ fn body(entry: u64, ret: i32) -> Result<(), Miss> {
         return Err(Miss::NoEntry);
     }
     let mut now = Now::take();
+    let mut after_ns = 0;
     let task: u64 = kread::kernel(entry + offset!(wait_private) as u64)?;
     let tgid: u32 = kread::kernel(task + offset!(task_tgid) as u64)?;
     // Plain numbers: 5.10 refuses to copy what was not set.
@@ -73,6 +74,7 @@ fn body(entry: u64, ret: i32) -> Result<(), Miss> {
             filter::adopt(cause_ep, true)?;
         } else {
             // This runs after the wake-up, when the task may long be running on another CPU: its cause comes before that.
+            after_ns = now.ts_ns.wrapping_sub(cause_ts);
             now.ts_ns = cause_ts;
         }
         (WakeCause::Callback, cause_ep)
@@ -91,5 +93,7 @@ fn body(entry: u64, ret: i32) -> Result<(), Miss> {
         record.woken_tid = tid;
         record.cause = cause as u32;
         record.ret = ret;
+        record.after_ns = if after_ns > u64::from(u32::MAX) { u32::MAX } else { after_ns as u32 };
+        record.pad = 0;
     })
 }

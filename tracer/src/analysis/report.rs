@@ -186,7 +186,9 @@ pub struct EventpollRow {
     pub tasks: usize,
     /// From the callback that put an item on the ready list to the end of the wait that returned it.
     pub callback_to_return: LatencyRow,
-    /// From the callback that woke a task to the end of its wait with events.
+    /// From the callback that woke a task until it was awake.
+    pub callback_to_wake: LatencyRow,
+    /// From the wake of a task by a callback to the end of its wait with events.
     pub woken_to_return: LatencyRow,
 }
 

@@ -224,6 +224,8 @@ fn wake(header: Header, mut rest: &[u8]) -> Result<Event, DecodeError> {
         woken_tid: rest.try_get_u32_ne()?,
         cause: rest.try_get_u32_ne()?,
         ret: rest.try_get_i32_ne()?,
+        after_ns: rest.try_get_u32_ne()?,
+        pad: rest.try_get_u32_ne()?,
     };
     if WakeCause::ALL.iter().any(|cause| *cause as u32 == event.cause) {
         Ok(Event::Wake(event))
@@ -327,11 +329,11 @@ mod tests {
 
     #[test]
     fn a_wake_of_no_known_cause_is_malformed() {
-        let mut body = vec![0; 32];
+        let mut body = vec![0; 40];
         body[24] = 2;
-        assert!(matches!(decode(&bytes_of(Kind::Wake as u16, 56, &body)), Ok(Event::Wake(Wake { cause: 2, .. }))));
+        assert!(matches!(decode(&bytes_of(Kind::Wake as u16, 64, &body)), Ok(Event::Wake(Wake { cause: 2, .. }))));
         body[24] = 9;
-        assert_eq!(decode(&bytes_of(Kind::Wake as u16, 56, &body)), Err(DecodeError::Malformed));
+        assert_eq!(decode(&bytes_of(Kind::Wake as u16, 64, &body)), Err(DecodeError::Malformed));
     }
 
     proptest::proptest! {

@@ -1,8 +1,9 @@
-//! How long it took until a wait returned: from the callback that put an item on the ready list, and from the callback that woke a
-//! task.
+//! How long it took: from the callback that put an item on the ready list to the return of the wait that got it; and on the way from
+//! the callback that woke a task to the wake, and from the wake to the return.
 //!
-//! A wake has no time of its own: its record has that of its callback, inside which it happens (`ep_poll_callback`,
-//! fs/eventpoll.c, 5.10 to 7.3; the record is [`Wake`](tracer_common::events::Wake)). So both begin with a callback.
+//! A wake happens inside its callback (`ep_poll_callback`, fs/eventpoll.c, 5.10 to 7.3), so its record stands at the callback's time
+//! and says how long after that the wake was done ([`Wake`](tracer_common::events::Wake)). Traces before format 1.2 do not say: there
+//! the wake is taken to be at the callback.
 
 use ahash::AHashMap;
 
@@ -17,12 +18,14 @@ use super::ready::{Came, Stay, Went};
 pub enum Way {
     /// From the callback that put an item on the ready list to the end of the wait that returned it.
     CallbackToReturn,
-    /// From the callback that woke a task to the end of its wait with events. Not counted: a wait that nobody woke, and a wake after
+    /// From the callback that woke a task until the task was awake.
+    CallbackToWake,
+    /// From the wake of a task to the end of its wait with events. Not counted: a wait that nobody woke, and a wake after
     /// which the task slept on.
     WokenToReturn,
 }
 
-/// A wait returned, so long after its callback.
+/// Something came so long after something else.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Took {
     /// The eventpoll.
@@ -31,7 +34,7 @@ pub struct Took {
     pub way: Way,
     /// How long it took.
     pub took_ns: u64,
-    /// When the callback came, nanoseconds of `CLOCK_MONOTONIC`.
+    /// When that was, nanoseconds of `CLOCK_MONOTONIC`.
     pub since_ns: u64,
 }
 
@@ -40,6 +43,8 @@ pub struct Took {
 pub struct Latencies {
     /// [`Way::CallbackToReturn`]
     pub callback_to_return: Latency,
+    /// [`Way::CallbackToWake`]
+    pub callback_to_wake: Latency,
     /// [`Way::WokenToReturn`]
     pub woken_to_return: Latency,
 }
@@ -49,6 +54,7 @@ impl Latencies {
     pub(crate) fn add(&mut self, took: &Took) {
         let latency = match took.way {
             Way::CallbackToReturn => &mut self.callback_to_return,
+            Way::CallbackToWake => &mut self.callback_to_wake,
             Way::WokenToReturn => &mut self.woken_to_return,
         };
         latency.add(took.took_ns, took.since_ns);
@@ -75,7 +81,7 @@ impl Model {
         self.note_stay((ep, item), stay, went);
     }
 
-    /// A wait returned, after a callback at the first of these times, at the second.
+    /// From the first of these times to the second.
     pub(super) fn took(&mut self, ep: EpId, way: Way, (since_ns, at_ns): (u64, u64)) {
         let took = Took { ep, way, took_ns: at_ns.saturating_sub(since_ns), since_ns };
         if self.latencies.len() < self.limits.latencies || self.latencies.contains_key(&ep) {

@@ -195,7 +195,17 @@ impl Trace {
     pub(crate) fn wake(&mut self, ep: u64, tid: u32, cause: WakeCause, by: (u32, u64), ret: i32) {
         let header = self.header(by.0);
         let cause = cause as u32;
-        self.events.push(Event::Wake(Wake { header, ep, cause_ts: by.1, woken_tgid: PID, woken_tid: tid, cause, ret }));
+        self.events.push(Event::Wake(Wake {
+            header,
+            ep,
+            cause_ts: by.1,
+            woken_tgid: PID,
+            woken_tid: tid,
+            cause,
+            ret,
+            after_ns: 0,
+            pad: 0,
+        }));
     }
 
     /// A callback woke a task.

@@ -10,6 +10,7 @@ use super::Model;
 use super::fanout::Ending;
 use super::ids::{EpId, FileId, TaskId, WakeupId};
 use super::limits::{bump, note};
+use super::returning::Way;
 use super::task::{Ended, Held};
 
 /// Wakes of one task's scans that wait to be told their source.
@@ -60,6 +61,9 @@ impl Model {
                 bump(&mut counts.other_wakes);
             }
         });
+        if let Some(ep) = ep.filter(|_| wake.after_ns > 0) {
+            self.took(ep, Way::CallbackToWake, (wake.cause_ts, wake.cause_ts.saturating_add(wake.after_ns.into())));
+        }
         self.root_wakes(task, cause);
         self.hold(task, (wake, ep), cause);
         if cause.root.is_none() && cause.chained {
@@ -115,7 +119,7 @@ impl Model {
         let by_callback = wake.cause == WakeCause::Callback as u32;
         let held = Held {
             callback: by_callback.then_some((wake.header.cpu, wake.cause_ts)),
-            since: ep.filter(|_| by_callback).map(|ep| (ep, wake.cause_ts)),
+            since: ep.filter(|_| by_callback).map(|ep| (ep, wake.cause_ts.saturating_add(wake.after_ns.into()))),
             wakeup: cause.root.map(|(root, _)| root),
             file: cause.root.map(|(_, file)| file),
             at_ns: wake.header.ts_ns,

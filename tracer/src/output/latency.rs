@@ -19,16 +19,23 @@ pub(super) const CALLBACK_TO_RETURN: Measure = Measure {
 };
 
 /// From the callback that woke a task.
+pub(super) const CALLBACK_TO_WAKE: Measure = Measure {
+    title: "From callback to wake",
+    what: "from the callback that woke a task until it was awake; not in recordings of format 1.1 and before",
+    of: |ep| &ep.callback_to_wake,
+};
+
+/// From the wake of a task.
 pub(super) const WOKEN_TO_RETURN: Measure = Measure {
     title: "From wake to return",
-    what: "from the callback that woke a task, inside which the wake happens (a trace does not say when), to the end of its wait \
-           with events; not counted: waits that nobody woke, and wakes after which the task slept on",
+    what: "from the wake of a task by a callback to the end of its wait with events; not counted: waits that nobody woke, and wakes \
+           after which the task slept on",
     of: |ep| &ep.woken_to_return,
 };
 
 /// What is measured and not empty, each with its table: a row for every eventpoll that has any.
 pub(super) fn tables(report: &Report) -> impl Iterator<Item = (Measure, Grid)> {
-    [CALLBACK_TO_RETURN, WOKEN_TO_RETURN].into_iter().filter_map(|measure| {
+    [CALLBACK_TO_RETURN, CALLBACK_TO_WAKE, WOKEN_TO_RETURN].into_iter().filter_map(|measure| {
         let grid = table(report, measure.of);
         (!grid.rows.is_empty()).then_some((measure, grid))
     })

@@ -130,6 +130,7 @@ columns! {
     added {
         ns_tgid: U32,
         ns_tid: U32,
+        wake_after_ns: U32,
         left: U32,
         io_call: U32,
         io_flags: U32,

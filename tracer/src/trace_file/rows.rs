@@ -104,7 +104,8 @@ row!(Wake {
     woken_tid: woken_tid,
     cause: cause,
     ret: ret,
-});
+    after_ns: wake_after_ns or 0,
+} pad: 0);
 row!(WaitEnter {
     ep: ep or 0,
     timeout_ns: timeout_ns,

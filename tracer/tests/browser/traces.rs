@@ -198,6 +198,8 @@ impl Trace {
             woken_tid: PID + worker,
             cause: WakeCause::Callback as u32,
             ret: 1,
+            after_ns: 700,
+            pad: 0,
         }));
     }
 

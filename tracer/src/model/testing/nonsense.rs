@@ -56,9 +56,17 @@ fn build(kind: usize, n: [u64; 8], h: [u32; 6], s: [i32; 3], comm: [u8; 16]) -> 
             fd: s[2],
             flags: h[5],
         }),
-        3 => {
-            Event::Wake(Wake { header, ep, cause_ts: data, woken_tgid: h[3], woken_tid: h[4], cause: h[5], ret: s[0] })
-        }
+        3 => Event::Wake(Wake {
+            header,
+            ep,
+            cause_ts: data,
+            woken_tgid: h[3],
+            woken_tid: h[4],
+            cause: h[5],
+            ret: s[0],
+            after_ns: h[1],
+            pad: 0,
+        }),
         4 => Event::WaitEnter(WaitEnter { header, ep, timeout_ns: i64::from(s[0]), epfd: s[1], maxevents: s[2] }),
         5 => Event::WaitExit(WaitExit { header, ep, data, epfd: s[0], ret: s[1], events: h[4], captured: h[3] }),
         6 => Event::Returned(Returned { header, ep, data, events: h[3], index: h[4] }),

@@ -2,6 +2,7 @@
 
 use tracer_common::events::{WakeCause, callback_flags, scan_flags};
 
+use crate::event::Event;
 use crate::model::testing::{EAGAIN, ET, Item, LISTENER, LT, PID, Trace, chain, ep, shared, workers};
 use crate::model::{Latency, Limits, Model, Slowest};
 
@@ -32,6 +33,23 @@ fn a_woken_task_that_returns_counts_for_its_item_and_for_its_wake() {
     trace.scan(101, ep(1), 1, scan_flags::REQUEUED);
     trace.leave(101, ep(1), Ok(&[ITEM]));
     assert_eq!(seen(&trace), [(1, Some((3_000, callback))); 2]);
+}
+
+#[test]
+fn the_way_from_a_callback_to_the_return_has_the_wake_between() {
+    let mut trace = waiting();
+    let callback = trace.first(ITEM);
+    trace.woken(ep(1), 101, callback);
+    if let Some(Event::Wake(wake)) = trace.events.last_mut() {
+        wake.after_ns = 700;
+    }
+    trace.scan(101, ep(1), 1, scan_flags::REQUEUED);
+    trace.leave(101, ep(1), Ok(&[ITEM]));
+    assert_eq!(seen(&trace), [(1, Some((3_000, callback))), (1, Some((2_300, callback + 700)))]);
+    let model = trace.model();
+    let id = model.eventpolls().last_at(ep(1)).unwrap().id;
+    let to_wake = &model.latencies(id).unwrap().callback_to_wake;
+    assert_eq!((to_wake.samples(), to_wake.slowest().map(|slowest| slowest.took_ns)), (1, Some(700)));
 }
 
 #[test]

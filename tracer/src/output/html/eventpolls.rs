@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 
-use super::super::latency::{CALLBACK_TO_RETURN, WOKEN_TO_RETURN, or_dash};
+use super::super::latency::{CALLBACK_TO_RETURN, CALLBACK_TO_WAKE, WOKEN_TO_RETURN, or_dash};
 use super::super::names::epoll_events;
 use super::charts::{CAME, Frame, Scales, Series, WENT, came, columns, length, stacked, went};
 use super::text;
@@ -67,6 +67,7 @@ fn eventpoll(ep: &EventpollHistory, history: &History, scales: &Scales) -> Marku
         }
         div.pair {
             (latency(CALLBACK_TO_RETURN.title, CALLBACK_TO_RETURN.what, &ep.latencies.callback_to_return))
+            (latency(CALLBACK_TO_WAKE.title, CALLBACK_TO_WAKE.what, &ep.latencies.callback_to_wake))
             (latency(WOKEN_TO_RETURN.title, WOKEN_TO_RETURN.what, &ep.latencies.woken_to_return))
         }
         (items(ep))

@@ -135,6 +135,8 @@ fn build(kind: RowKind, words: [u64; WORDS]) -> Event {
             woken_tid: w.u32(),
             cause: w.u32(),
             ret: w.i32(),
+            after_ns: w.u32(),
+            pad: 0,
         }),
         RowKind::WaitEnter => Event::WaitEnter(WaitEnter {
             header: w.header::<WaitEnter>(),
