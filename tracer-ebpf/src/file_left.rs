@@ -1,7 +1,7 @@
 //! How much of a file can be read now, without reading it.
 
-use tracer_common::events::LEFT_UNKNOWN;
 use tracer_common::Miss;
+use tracer_common::events::LEFT_UNKNOWN;
 
 use crate::globals::{config, offset};
 use crate::kread;

@@ -1,4 +1,4 @@
-//! `eptrace top` in a real terminal, tracing: tmux presses the keys and looks at the screen (`terminal.sh`).
+//! `eptrace top` and `eptrace record` in a real terminal, tracing: tmux presses the keys and looks at the screen (`terminal.sh`).
 
 use std::path::PathBuf;
 
@@ -18,8 +18,9 @@ const NAME: &str = "eptrace top in a terminal follows keys and sizes, and gives 
 pub(super) fn cases() -> Vec<Case> {
     let herd = "-- demos herd --mode lt --rhythm step --workers 4 --connections 1000000";
     let mut job = Job::new("top", &["sh", "-c", SCRIPT], 180);
-    job.env =
-        [("TOP", herd), ("SHOWS", "demos/"), ("TRIES", "600")].map(|(name, value)| (name.into(), value.into())).into();
+    job.env = [("TOP", herd), ("RECORD", herd), ("SHOWS", "demos/"), ("TRIES", "600")]
+        .map(|(name, value)| (name.into(), value.into()))
+        .into();
     vec![Case {
         name: NAME.to_owned(),
         jobs: vec![job],

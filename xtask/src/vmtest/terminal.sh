@@ -1,5 +1,5 @@
-# Drives `eptrace top` in a real terminal, tmux: keys, sizes, and every way it can end.
-# In: TOP, its arguments; SHOWS, what stands on its screen. Out: a line for each thing that holds; at the first that does not, the
+# Drives `eptrace top` in a real terminal, tmux: keys, sizes, and every way it can end; and looks at what `eptrace record` shows there.
+# In: TOP, top's arguments; SHOWS, what stands on its screen; RECORD, the arguments of record, none where nothing can be traced. Out: a line for each thing that holds; at the first that does not, the
 # screen, and exit 1.
 export LC_ALL=C.UTF-8 RUST_BACKTRACE=0
 rm -rf terminal && mkdir terminal && cd terminal || exit 1
@@ -79,4 +79,20 @@ start "$TOP"; kill -TERM "$(cat pid)"; clean 0 "SIGTERM"
 key "clear; stty -g > before; eptrace top --crash $TOP; echo \$? > ended; stty -g > after" Enter
 clean 101 "a panic"
 on_screen "asked to panic" || fail "the panic was not reported on the screen that is left"
+
+if [ -n "$RECORD" ]; then
+    rm -f ended
+    key "clear; eptrace record -o live.eptrace $RECORD; echo \$? > ended" Enter
+    shows " a second, "
+    on_screen " written, " || fail "the size of the file is not shown"
+    key C-c
+    until_ test -s ended
+    [ "$(cat ended)" = 0 ] || fail "a recording that Ctrl-C ended gave $(cat ended)"
+    shows "bytes in live.eptrace"
+    on_screen " a second, " && fail "the progress was left on the screen"
+    eptrace report live.eptrace > report 2> said || fail "there is no report of the recording"
+    [ ! -s said ] || { cat said; fail "the recording is not whole"; }
+    rm -f live.eptrace
+    ok "a recording shows how far it is, and is whole after Ctrl-C"
+fi
 t kill-server
