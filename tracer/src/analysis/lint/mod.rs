@@ -8,7 +8,6 @@ mod cases;
 mod closed_registered;
 mod ctl_churn;
 mod ctl_fails;
-mod epollout_always_ready;
 mod et_blocking;
 mod exclusive_imbalance;
 mod hangup_ignored;
@@ -47,8 +46,8 @@ fn rules() -> Vec<Box<dyn Rule>> {
         Box::<et_blocking::EtBlocking>::default(),
         Box::<closed_registered::ClosedRegistered>::default(),
         Box::<hangup_ignored::HangupIgnored>::default(),
-        Box::<level_ignored::LevelIgnored>::default(),
-        Box::<epollout_always_ready::EpolloutAlwaysReady>::default(),
+        Box::new(level_ignored::LevelIgnored::readable()),
+        Box::new(level_ignored::LevelIgnored::writable()),
         Box::<accept_fails::AcceptFails>::default(),
         Box::<oneshot_not_rearmed::OneshotNotRearmed>::default(),
         Box::<zero_timeout_spin::ZeroTimeoutSpin>::default(),
