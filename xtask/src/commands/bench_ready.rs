@@ -8,6 +8,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use crate::commands::vm::MachineArgs;
+use crate::demos::plot;
 use crate::demos::story::Table;
 use crate::demos::tell::grid;
 use crate::herd::outcome;
@@ -75,6 +76,9 @@ pub(crate) fn run(arguments: &ReadyArgs) -> Result<()> {
         println!("Instructions, where a table says nanoseconds (ns), kernel {}", kernel.name);
         for table in &all {
             println!("\n{}", grid(table));
+            if let Some(drawn) = plot::log_log(table) {
+                println!("\n{drawn}");
+            }
         }
     }
     Ok(())

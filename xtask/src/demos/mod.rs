@@ -1,5 +1,6 @@
 //! The demos under the tracer: the one table of them, how each is run, and how its own truth is set beside what was traced.
 
+pub(crate) mod plot;
 pub(crate) mod steps;
 pub(crate) mod story;
 pub(crate) mod tell;
