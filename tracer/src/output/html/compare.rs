@@ -28,6 +28,9 @@ pub(super) fn head(comparison: &Comparison, before: Pictured<'_>, after: Picture
                     } @else {
                         h1 { "No listening socket was seen in both traces." }
                     }
+                    @if let Some(changed) = changed(&before.report.target, &after.report.target) {
+                        p.why { b { "What was run otherwise: " } (text(&changed)) }
+                    }
                     @for pair in &comparison.pairs {
                         p.why { b { (text(&names(pair))) ": " } (text(&pair.sentence)) }
                     }
@@ -42,6 +45,24 @@ pub(super) fn head(comparison: &Comparison, before: Pictured<'_>, after: Picture
             }
         }
     }
+}
+
+/// Where two commands differ, with the option that the difference belongs to: `--mode lt → --mode exclusive`.
+fn changed(before: &str, after: &str) -> Option<String> {
+    let (before, after): (Vec<&str>, Vec<&str>) = (before.split(' ').collect(), after.split(' ').collect());
+    let mut from = before.iter().zip(&after).take_while(|(before, after)| before == after).count();
+    let (left, right) = (before.get(from..)?, after.get(from..)?);
+    let same = left.iter().rev().zip(right.iter().rev()).take_while(|(before, after)| before == after).count();
+    if left.is_empty() && right.is_empty() {
+        return None;
+    }
+    if from > 0 && before.get(from - 1).is_some_and(|word| word.starts_with("--") && word.len() > 2) {
+        from -= 1;
+    }
+    let words =
+        |all: &[&str]| all.get(from..all.len() - same).filter(|some| !some.is_empty()).map(|some| some.join(" "));
+    let side = |all| words(all).unwrap_or_else(|| "nothing".to_owned());
+    Some(format!("{} → {}", side(&before), side(&after)))
 }
 
 fn outcome(pair: &Pair) -> (&'static str, &'static str) {
@@ -128,5 +149,22 @@ fn busiest(title: &str, pictured: Pictured<'_>, scales: &Scales) -> Markup {
                 p { "No eventpoll was seen." }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::changed;
+
+    #[test]
+    fn what_differs_between_two_commands_is_named_with_its_option() {
+        let differ = |before, after| changed(before, after);
+        let told = differ("-- demos herd --mode lt --workers 4", "-- demos herd --mode exclusive --workers 4");
+        assert_eq!(told.as_deref(), Some("--mode lt → --mode exclusive"));
+        assert_eq!(differ("-- server", "-- server --reuseport").as_deref(), Some("nothing → --reuseport"));
+        assert_eq!(differ("pid 12", "pid 13").as_deref(), Some("12 → 13"));
+        assert_eq!(differ("-- a a", "-- a a a").as_deref(), Some("nothing → a"));
+        assert_eq!(differ("-- server", "-- server"), None);
+        assert_eq!(differ("", ""), None);
     }
 }
