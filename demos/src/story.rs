@@ -11,8 +11,10 @@ pub(crate) mod act;
 pub(crate) mod reaction;
 
 use std::fmt::{self, Write as _};
+use std::os::fd::RawFd;
+use std::process::Command;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::time::{ClockId, clock_gettime};
 use nix::unistd::{Pid, gettid};
@@ -38,6 +40,9 @@ struct Step {
     saw: Map<String, Value>,
     /// What the kernel must have done.
     kernel: Reaction,
+    /// The structures as they stand after it, in the words of `eptrace snapshot`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    structures: Option<String>,
 }
 
 /// All that a demo did.
@@ -71,6 +76,8 @@ pub(crate) struct Story {
     scene: String,
     calls: Counted,
     others: Vec<(i32, Counts)>,
+    /// What shows the structures after each step: a command line.
+    shown_by: Option<Vec<String>>,
 }
 
 impl Story {
@@ -91,7 +98,15 @@ impl Story {
             tables: Vec::new(),
             truth: Truth::new(Counts::default(), []),
         };
-        Ok(Self { outcome, scene: String::new(), calls: Counted::default(), others: Vec::new() })
+        Ok(Self { outcome, scene: String::new(), calls: Counted::default(), others: Vec::new(), shown_by: None })
+    }
+
+    /// After each step from here on, this program shows the structures of an eventpoll of this process; with `None` no longer.
+    pub(crate) fn show_structures(&mut self, program: Option<(&str, RawFd)>) {
+        self.shown_by = program.map(|(program, epfd)| {
+            let (pid, epfd) = (std::process::id().to_string(), epfd.to_string());
+            [program, "snapshot", "-p", &pid, "--epfd", &epfd].map(str::to_owned).into()
+        });
     }
 
     /// What follows is another scene.
@@ -115,7 +130,8 @@ impl Story {
         let to_ns = now_ns()?;
         let mut saw = not_zero(self.calls.counts().since(&before))?;
         saw.extend(told);
-        self.outcome.steps.push(Step { scene: self.scene.clone(), did, from_ns, to_ns, saw, kernel });
+        let structures = self.shown_by.as_deref().map(output).transpose()?;
+        self.outcome.steps.push(Step { scene: self.scene.clone(), did, from_ns, to_ns, saw, kernel, structures });
         Ok(result)
     }
 
@@ -171,6 +187,9 @@ impl Outcome {
                 let _ = writeln!(text, "      saw: {}", saw.join(", "));
             }
             let _ = writeln!(text, "      the kernel must: {}", step.kernel);
+            for line in step.structures.iter().flat_map(|structures| structures.lines()) {
+                let _ = writeln!(text, "      | {line}");
+            }
         }
         for missing in &self.missing {
             let _ = writeln!(text, "\nnot here: {missing}");
@@ -200,6 +219,20 @@ impl fmt::Display for Table {
         }
         Ok(())
     }
+}
+
+/// What a command prints.
+fn output(command: &[String]) -> Result<String> {
+    let (program, words) = command.split_first().context("an empty command")?;
+    let ran = Command::new(program).args(words).output().with_context(|| format!("run {program}"))?;
+    ensure!(
+        ran.status.success(),
+        "{} ended with {}: {}",
+        command.join(" "),
+        ran.status,
+        String::from_utf8_lossy(&ran.stderr)
+    );
+    String::from_utf8(ran.stdout).with_context(|| format!("{program} printed no text"))
 }
 
 fn not_zero(counts: Counts) -> Result<Map<String, Value>> {

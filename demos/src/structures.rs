@@ -32,6 +32,7 @@ const STEP: usize = 100;
 #[command(after_help = "Examples:
   demos structures
   demos structures --fd 5,9 --more 10000 --maxevents 1 --json
+  demos structures --more 0 --snapshot eptrace
 
 Beside it, eptrace shows the chain from item to wait queue, and what put each item on the ready list.")]
 pub(crate) struct Options {
@@ -44,6 +45,10 @@ pub(crate) struct Options {
     /// How many events one wait may return
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=64))]
     maxevents: u8,
+    /// After each step but those with `--more` descriptors, show the structures as the kernel has them: `PROGRAM snapshot` is run, which
+    /// takes root
+    #[arg(long, value_name = "PROGRAM")]
+    snapshot: Option<String>,
     /// Print one line of JSON instead of text
     #[arg(long)]
     #[serde(skip)]
@@ -57,9 +62,11 @@ pub(crate) fn run(options: &Options) -> Result<String> {
     let mut story = Story::begin("structures", options)?;
     let epoll = at(HIGH, epoll()?)?;
     let files = options.fd.iter().map(|&number| at(number, eventfd(0)?)).collect::<Result<Vec<_>>>()?;
+    story.show_structures(options.snapshot.as_deref().map(|program| (program, HIGH)));
     tree(&mut story, &epoll, &files)?;
     ready_list(&mut story, &epoll, &files, options.maxevents)?;
     without_callback(&mut story, &epoll, &files)?;
+    story.show_structures(None);
     many(&mut story, &epoll, options.more as usize)?;
     story.end(options.json)
 }

@@ -24,14 +24,16 @@ pub(crate) struct Demo {
     pub(crate) kind: Kind,
     /// Its options unless others are given.
     pub(crate) options: &'static [&'static str],
+    /// Its options for another run, which nothing traces, and whose text stands behind the story; empty without one.
+    pub(crate) beside: &'static [&'static str],
 }
 
 const fn steps(name: &'static str, about: &'static str) -> Demo {
-    Demo { name, about, kind: Kind::Steps, options: &[] }
+    Demo { name, about, kind: Kind::Steps, options: &[], beside: &[] }
 }
 
 const fn counts(name: &'static str, about: &'static str, audit: bool, options: &'static [&'static str]) -> Demo {
-    Demo { name, about, kind: Kind::Counts { audit }, options }
+    Demo { name, about, kind: Kind::Counts { audit }, options, beside: &[] }
 }
 
 /// Every demo that runs under the tracer.
@@ -41,18 +43,22 @@ pub(crate) const ALL: &[Demo] = &[
         about: "Workers that share a listening socket: which of them does a connection wake?",
         kind: Kind::Herd,
         options: &[],
+        beside: &[],
     },
     Demo {
         name: "structures",
         about: "An eventpoll's tree and ready list: items added, modified, removed, duplicated, ready",
         kind: Kind::Steps,
         options: &[],
+        // The structures after each step, as the kernel has them.
+        beside: &["--more", "0", "--snapshot", "eptrace"],
     },
     Demo {
         name: "ready",
         about: "A few of many descriptors are ready: epoll, poll and select beside each other",
         kind: Kind::Steps,
         options: &["--registered", "10,100,1000"],
+        beside: &[],
     },
     steps("trigger", "Level-triggered against edge-triggered: what is read, what is left, what is reported again"),
     steps("drain", "Bursts on an edge-triggered connection: read once per event, or until EAGAIN"),

@@ -1,5 +1,7 @@
 //! A table of numbers as a picture: both axes logarithmic, so that O(1) is a level line and O(n) a slope.
 
+use std::fmt::Write as _;
+
 use super::story::Table;
 
 /// Columns of the picture for each power of ten across, rows for each up.
@@ -27,16 +29,17 @@ pub(crate) fn log_log(table: &Table) -> Option<String> {
         }
     }
     let mut drawn = String::new();
+    // Writing to a String does not fail.
     for (number, line) in lines.iter().enumerate() {
         let label = if number % place(1.0, UP) == 0 { power(top, number / place(1.0, UP)) } else { String::new() };
         let line: String = line.iter().collect();
-        drawn += &format!("{label:>11} |{}\n", line.trim_end());
+        let _ = writeln!(drawn, "{label:>11} |{}", line.trim_end());
     }
-    drawn += &format!("{:>11} +{}\n{:>13}", "", "-".repeat(width), "");
+    let _ = write!(drawn, "{:>11} +{}\n{:>13}", "", "-".repeat(width), "");
     let mut labels = String::new();
     for (row, cells) in rows.iter().zip(&table.rows) {
         let at = place(row.first()?.log10() - left, ACROSS);
-        labels += &format!("{}{}", " ".repeat(at.saturating_sub(labels.len())), cells.first()?);
+        let _ = write!(labels, "{}{}", " ".repeat(at.saturating_sub(labels.len())), cells.first()?);
     }
     let names: Vec<String> =
         table.columns.iter().skip(1).map(|name| format!("{} {name}", name.chars().next().unwrap_or('?'))).collect();

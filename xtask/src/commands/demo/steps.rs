@@ -7,13 +7,18 @@ use super::{OtherArgs, TIMEOUT_S, print_json};
 use crate::demos::Demo;
 use crate::demos::story::{Run, job};
 use crate::demos::tell::tell;
+use crate::herd::outcome::succeeded;
 use crate::herd::spec::word;
 use crate::vm::place::Place;
+use crate::vm::plan::Job;
 
 /// Runs one demo in one place and tells its story; the result is whether all counts are its own.
 pub(super) fn run(demo: &Demo, arguments: &OtherArgs, place: &Place<'_>, name: &str) -> Result<bool> {
-    let job = job(&word(arguments.place.backend), &[demo.argv(&arguments.options)], TIMEOUT_S);
-    let results = place.run(&[job], &mut |_| {})?;
+    let mut jobs = vec![job(&word(arguments.place.backend), &[demo.argv(&arguments.options)], TIMEOUT_S)];
+    if !demo.beside.is_empty() && arguments.options.is_empty() && !arguments.json {
+        jobs.push(Job::new(demo.name, &[&["demos", demo.name], demo.beside].concat(), TIMEOUT_S));
+    }
+    let results = place.run(&jobs, &mut |_| {})?;
     let run = Run::of(&results[0])?;
     let mut all_equal = true;
     for story in &run.stories {
@@ -34,6 +39,10 @@ pub(super) fn run(demo: &Demo, arguments: &OtherArgs, place: &Place<'_>, name: &
         } else {
             println!("The counts are NOT the demo's own ({lost} lost):\n  {}", found.join("\n  "));
         }
+    }
+    for (result, job) in results.iter().zip(&jobs).skip(1) {
+        succeeded(result, &job.name)?;
+        println!("\n===== {} =====\n{}", job.argv.join(" "), result.out());
     }
     Ok(all_equal)
 }
