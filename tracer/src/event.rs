@@ -262,7 +262,7 @@ pub struct TraceInfo {
 pub struct HookInfo {
     /// [`Hook::name`]
     pub hook: String,
-    /// `fentry`, `kprobe` (with the tracepoints that stand for kretprobes of calls that sleep), `raw-tracepoint`, `iter`, or empty
+    /// `fentry`, `kprobe` (with the tracepoints that stand for kretprobes of calls that sleep), `raw-tracepoint`, `tracepoint`, `iter`, or empty
     /// when it could not be attached.
     pub backend: String,
     /// The kernel symbols or tracepoints that it sits on.

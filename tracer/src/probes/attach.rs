@@ -8,7 +8,7 @@ use aya::{Btf, Ebpf, EbpfError, EbpfLoader, Pod};
 use thiserror::Error;
 use tracer_common::{Config, EVENTS_MAP, Hook};
 
-use super::catalog::{Attach, Backend, Need, Program, Variant};
+use super::catalog::{Attach, Need, Program, Variant};
 use super::in_place;
 use super::plan::HookPlan;
 use crate::event::HookInfo;
@@ -75,8 +75,7 @@ impl Outcome {
             (None, Need::Optional(lost)) => format!("{lost} ({})", self.refused.join("; ")),
         };
         let backend = match self.held {
-            Some(variant) if variant.backend == Backend::Neutral && self.hook == Hook::Inventory => "iter",
-            Some(variant) => variant.backend.name(),
+            Some(variant) => variant.kind(),
             None => "",
         };
         HookInfo {

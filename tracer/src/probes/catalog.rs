@@ -102,6 +102,16 @@ pub struct Variant {
 }
 
 impl Variant {
+    /// What serves the hook, for outputs and trace files: the backend, or where it goes whatever the backend.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match (self.backend, self.programs.first().map(|program| program.attach)) {
+            (Backend::Neutral, Some(Attach::Iter(_))) => "iter",
+            (Backend::Neutral, Some(Attach::Tracepoint(..))) => "tracepoint",
+            (backend, _) => backend.name(),
+        }
+    }
+
     const fn but(self, blind: &'static str) -> Self {
         Self { blind, ..self }
     }

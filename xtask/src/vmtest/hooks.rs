@@ -10,11 +10,11 @@ use crate::vmtest::Case;
 
 const TIMEOUT_S: u64 = 120;
 /// Hooks of eptrace's catalogue, the audit's included.
-const HOOKS: usize = 12;
+const HOOKS: usize = 13;
 /// Functions that each kernel has of those whose prototypes the probes know.
 const PROTOTYPES: usize = 9;
 /// What serves a hook whatever the backend.
-const NEUTRAL: [&str; 2] = ["raw-tracepoint", "iter"];
+const NEUTRAL: [&str; 3] = ["raw-tracepoint", "tracepoint", "iter"];
 
 pub(super) fn cases() -> Vec<Case> {
     ["fentry", "kprobe"].map(case).into()
