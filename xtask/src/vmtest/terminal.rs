@@ -16,9 +16,9 @@ const CTYPE: &str = "/usr/lib/locale/C.utf8/LC_CTYPE";
 const NAME: &str = "eptrace top in a terminal follows keys and sizes, and gives the terminal back however it ends";
 
 pub(super) fn cases() -> Vec<Case> {
-    let herd = "-- demos herd --mode lt --rhythm step --workers 4 --connections 1000000";
+    let herd = "demos herd --mode lt --rhythm step --workers 4 --connections 1000000";
     let mut job = Job::new("top", &["sh", "-c", SCRIPT], 180);
-    job.env = [("TOP", herd), ("RECORD", herd), ("SHOWS", "demos/"), ("TRIES", "600")]
+    job.env = [("TOP", &*format!("-- {herd}")), ("RECORD", herd), ("SHOWS", "demos/"), ("TRIES", "600")]
         .map(|(name, value)| (name.into(), value.into()))
         .into();
     vec![Case {

@@ -1,5 +1,5 @@
 # Drives `eptrace top` in a real terminal, tmux: keys, sizes, and every way it can end; and looks at what `eptrace record` shows there.
-# In: TOP, top's arguments; SHOWS, what stands on its screen; RECORD, the arguments of record, none where nothing can be traced. Out: a line for each thing that holds; at the first that does not, the
+# In: TOP, top's arguments; SHOWS, what stands on its screen; RECORD, a command to record while it runs, none where nothing can be traced. Out: a line for each thing that holds; at the first that does not, the
 # screen, and exit 1.
 export LC_ALL=C.UTF-8 RUST_BACKTRACE=0
 rm -rf terminal && mkdir terminal && cd terminal || exit 1
@@ -81,18 +81,19 @@ clean 101 "a panic"
 on_screen "asked to panic" || fail "the panic was not reported on the screen that is left"
 
 if [ -n "$RECORD" ]; then
-    rm -f ended
-    key "clear; eptrace record -o live.eptrace $RECORD; echo \$? > ended" Enter
+    rm -f ended pid
+    key "$RECORD > /dev/null &" Enter
+    key "clear; sh -c 'echo \$\$ > pid; exec eptrace record -o live.eptrace -p '\$!; echo \$? > ended; kill \$!" Enter
     shows " a second, "
     on_screen " written, " || fail "the size of the file is not shown"
-    key C-c
+    kill -TERM "$(cat pid)"
     until_ test -s ended
-    [ "$(cat ended)" = 0 ] || fail "a recording that Ctrl-C ended gave $(cat ended)"
+    [ "$(cat ended)" = 0 ] || fail "a recording that SIGTERM ended gave $(cat ended)"
     shows "bytes in live.eptrace"
     on_screen " a second, " && fail "the progress was left on the screen"
     eptrace report live.eptrace > report 2> said || fail "there is no report of the recording"
     [ ! -s said ] || { cat said; fail "the recording is not whole"; }
     rm -f live.eptrace
-    ok "a recording shows how far it is, and is whole after Ctrl-C"
+    ok "a recording shows how far it is, and leaves nothing of that"
 fi
 t kill-server
