@@ -12,6 +12,8 @@ pub mod ctl_flags {
     pub const LINKED: u32 = 1 << 2;
     /// Another change of the eventpoll's lists ran at the same time. Told with `--audit` only.
     pub const RACED: u32 = 1 << 3;
+    /// The item was found with another mask or other data than the call gave it: another call has changed it since.
+    pub const SUPERSEDED: u32 = 1 << 4;
 }
 
 /// The end of one `do_epoll_ctl` (fs/eventpoll.c, 5.10 to 7.3).

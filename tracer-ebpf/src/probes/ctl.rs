@@ -14,6 +14,10 @@ use crate::{audit, context, files, filter, kread, sys_exit, tasks};
 
 /// `EPOLL_CTL_DEL` (uapi/linux/eventpoll.h): the event is not used.
 const DEL: i32 = 2;
+/// `EP_PRIVATE_BITS` (fs/eventpoll.c): what is left of the mask of an item that is disarmed.
+const PRIVATE: u32 = 0xF000_0000;
+/// Bits that the kernel adds to a mask or takes away: `EPOLLERR`, `EPOLLHUP`, `EPOLLWAKEUP` (`do_epoll_ctl`, fs/eventpoll.c).
+const ADDED: u32 = 0x18 | 1 << 29;
 
 with_twins! {
     /// 5.10 to 7.3: `int do_epoll_ctl(int epfd, int op, int fd, struct epoll_event *epds, bool nonblock)`
@@ -197,8 +201,8 @@ fn tell(call: &Call, ret: i32, raced: u32) -> Result<(), Miss> {
     let &Call { epfd, op, fd, ep, file, event, .. } = call;
     filter::adopt(ep, true)?;
     // After the time was taken: the item may have come to the ready list since, but not before.
-    let seen = ret == 0 && op != DEL && ep != 0 && file != 0;
-    let (epi, state) = if seen { state(ep, file, fd).unwrap_or((0, 0)) } else { (0, 0) };
+    let seen = ret == 0 && ep != 0 && file != 0;
+    let (epi, state) = if seen { state(call).unwrap_or((0, 0)) } else { (0, 0) };
     emit::<Ctl>(now, |record| {
         // SAFETY: `emit` gives a slot for one record.
         let record = unsafe { &mut *record };
@@ -215,11 +219,23 @@ fn tell(call: &Call, ret: i32, raced: u32) -> Result<(), Miss> {
     })
 }
 
-/// The item that an ADD or a MOD left behind, and whether it is ready.
+/// The item that an ADD or a MOD left behind, and whether it is ready. After a DEL there is none, unless another task has added
+/// it again before this call ended.
 #[inline(always)]
-fn state(ep: u64, file: u64, fd: i32) -> Result<(u64, u32), Miss> {
-    let (epi, Some(item)) = find(ep, file, fd)? else { return Ok((0, 0)) };
-    Ok((epi, ctl_flags::FOUND | if item.linked { ctl_flags::LINKED } else { 0 }))
+fn state(call: &Call) -> Result<(u64, u32), Miss> {
+    let (epi, Some(item)) = find(call.ep, call.file, call.fd)? else { return Ok((0, 0)) };
+    let mut flags = ctl_flags::FOUND;
+    if item.linked {
+        flags |= ctl_flags::LINKED;
+    }
+    // An item that is disarmed has delivered its one event since: it had the mask that was given.
+    let armed = item.events & !PRIVATE != 0;
+    if call.event.known != 0
+        && (item.data != call.event.data || (armed && (item.events ^ call.event.events) & !ADDED != 0))
+    {
+        flags |= ctl_flags::SUPERSEDED;
+    }
+    Ok((epi, flags))
 }
 
 #[inline(always)]

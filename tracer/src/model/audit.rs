@@ -20,6 +20,8 @@ const KEPT: usize = 32;
 /// Walks that may be told at the same time, and items told of one.
 const OPEN_WALKS: usize = 1_024;
 const WALK_ITEMS: usize = 1_024;
+/// Unknown items that are remembered, so that each is told once.
+const STRANGERS: usize = 1_024;
 
 /// What came of the comparisons.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -58,6 +60,20 @@ pub struct Difference {
 /// Items told of walks that are not over.
 #[derive(Debug, Clone, Default)]
 pub(super) struct OpenWalks(AHashMap<(u32, u32, u64), Vec<(u32, u64)>>);
+
+/// Items on a list that the model does not know, and that have been told as a difference.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Strangers(BTreeSet<(EpId, u64)>);
+
+impl Strangers {
+    /// Whether this one has not been told yet.
+    fn is_new(&mut self, ep: EpId, epi: u64) -> bool {
+        if self.0.len() >= STRANGERS {
+            self.0.clear();
+        }
+        self.0.insert((ep, epi))
+    }
+}
 
 const fn key(header: &Header) -> (u32, u32, u64) {
     (header.cpu, header.tid, header.ts_ns)
@@ -114,7 +130,7 @@ impl Model {
         let mut seen = BTreeSet::new();
         for epi in ready {
             let Some(id) = self.item_in(ep, *epi) else {
-                difference.missing.push((*epi, None));
+                self.stranger(ep, *epi, &mut difference);
                 continue;
             };
             seen.insert(id);
@@ -180,7 +196,7 @@ impl Model {
                 Some(id) => {
                     found.insert(id);
                 }
-                None => difference.missing.push((*epi, None)),
+                None => self.stranger(ep, *epi, &mut difference),
             }
         }
         let task = self.tasks.live_at(walk.header.tid).map(|task| task.id);
@@ -194,11 +210,12 @@ impl Model {
         }
         let mut seen = BTreeSet::new();
         for epi in left {
-            let Some(item) = self.item_in(ep, *epi).and_then(|id| self.items.get(id)) else {
-                difference.missing.push((*epi, None));
+            let Some(id) = self.item_in(ep, *epi) else {
+                self.stranger(ep, *epi, &mut difference);
                 continue;
             };
-            seen.insert(item.id);
+            let Some(item) = self.items.get(id) else { continue };
+            seen.insert(id);
             let known = item.stay.is_some_and(|stay| stay.carried > 0 && !stay.tentative);
             if item.doubt || item.ending {
                 bump(&mut self.audit.doubtful);
@@ -233,6 +250,9 @@ impl Model {
         };
         difference.missing.extend(found.difference(&batch.requeued).filter_map(place));
         difference.surplus.extend(batch.requeued.difference(found).filter_map(place));
+        for id in found.symmetric_difference(&batch.requeued) {
+            self.items.change(*id, |item| item.doubt = true);
+        }
         bump(&mut self.audit.comparisons);
         self.audit.add(difference);
     }
@@ -261,6 +281,13 @@ impl Model {
                 difference.surplus.push((epi, Some(fd)));
             }
             self.audit.add(difference);
+        }
+    }
+
+    /// An item on a list that the model does not know: nothing is made of it, since only a callback says what it watches.
+    fn stranger(&mut self, ep: EpId, epi: u64, difference: &mut Difference) {
+        if self.strangers.is_new(ep, epi) {
+            difference.missing.push((epi, None));
         }
     }
 

@@ -119,6 +119,7 @@ pub struct Model {
     ranks: u64,
     audit: Audit,
     open_walks: audit::OpenWalks,
+    strangers: audit::Strangers,
     losses: Losses,
     eventpolls: Eventpolls,
     items: Items,

@@ -32,14 +32,15 @@ impl Model {
         }
         let known = self.items.find((ep, file, ctl.fd), 0);
         match (ctl.op, known) {
-            (op::DEL, Some(item)) => self.remove_item(item, Went::Deleted),
+            (op::DEL, Some(item)) if !self.stands(item, ctl) => self.remove_item(item, Went::Deleted),
             (op::ADD, Some(item)) => {
-                let adding = self.items.change(item, |item| item.adding.take()).flatten();
-                if adding.is_none() {
+                let tid = ctl.header.tid;
+                let mine = self.items.change(item, |item| item.adding.take_if(|adding| *adding == tid)).flatten();
+                if mine.is_some() || self.stands(item, ctl) {
+                    self.ctl_shows(item, ctl, Armed::Add);
+                } else {
                     self.remove_item(item, Went::Unknown);
                     self.add_from_ctl(ep, file, ctl, Armed::Add);
-                } else {
-                    self.ctl_shows(item, ctl, Armed::Add);
                 }
             }
             (op::ADD, None) => self.add_from_ctl(ep, file, ctl, Armed::Add),
@@ -47,6 +48,13 @@ impl Model {
             (op::MOD, None) => self.add_from_ctl(ep, file, ctl, Armed::Mod),
             _ => {}
         }
+    }
+
+    /// Whether this item is what the end of a call found. After a DEL it is one that another task has added since: the item that was
+    /// deleted has made room for it already.
+    fn stands(&self, id: ItemId, ctl: &Ctl) -> bool {
+        let epi = epi_of(ctl);
+        epi != 0 && self.items.get(id).is_some_and(|item| item.epi == epi)
     }
 
     /// An ADD that failed after its hook was installed leaves nothing behind.
@@ -76,7 +84,8 @@ impl Model {
     }
 
     fn modify(&mut self, id: ItemId, ctl: &Ctl) {
-        if ctl.flags & ctl_flags::HAS_EVENT != 0
+        // Of two MODs at the same time the one whose mask stands may be told first.
+        if ctl.flags & (ctl_flags::HAS_EVENT | ctl_flags::SUPERSEDED) == ctl_flags::HAS_EVENT
             && let Some(item) = self.items.get(id)
         {
             let key = (item.ep, item.file, item.fd);

@@ -91,6 +91,27 @@ fn an_item_that_nobody_has_heard_of_is_missing_without_a_descriptor() {
 }
 
 #[test]
+fn an_item_that_nobody_has_heard_of_is_told_once() {
+    let audit = audited(|trace| {
+        let (first, _) = two(trace, LT);
+        for _ in 0..3 {
+            list(trace, &[first, Item { epi: 0x3_0000, ..first }]);
+        }
+    });
+    assert_eq!((audit.comparisons, audit.differences), (3, 1));
+}
+
+#[test]
+fn what_a_scan_put_back_otherwise_is_not_told_again_by_the_next_walk() {
+    let audit = audited(|trace| {
+        let (first, _) = two(trace, ET);
+        scanned(trace, first, &[first], &[]);
+        list(trace, &[first]);
+    });
+    assert_eq!(told(&audit), [("what a scan put back", vec![Some(3)], vec![])]);
+}
+
+#[test]
 fn a_walk_that_something_overlapped_says_nothing() {
     let audit = audited(|trace| {
         two(trace, LT);
