@@ -251,8 +251,8 @@ pub struct Config {
     pub longs_type: u32,
     /// The BTF id of `bpf_rdonly_cast`: the loader puts it into the calls ([`CAST`]).
     pub cast_function: u32,
-    /// Keeps the size a multiple of eight.
-    pub pad: u32,
+    /// 1: the probes tell the way of an event to the task that it wakes.
+    pub path: u32,
 }
 
 /// The number of a helper that no kernel has, which the object calls where the loader puts a call of `bpf_rdonly_cast`.
@@ -314,7 +314,7 @@ impl Config {
         epitem_shape: epitem_shape::OTHER,
         longs_type: 0,
         cast_function: 0,
-        pad: 0,
+        path: 0,
     };
 }
 

@@ -70,11 +70,13 @@ pub enum Kind {
     TaskPid = 22,
     /// [`Io`](crate::events::Io)
     Io = 23,
+    /// [`Path`](crate::events::Path)
+    Path = 24,
 }
 
 impl Kind {
     /// Every kind, in the order of its number.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::Ctl,
         Self::Hooked,
         Self::Callback,
@@ -98,6 +100,7 @@ impl Kind {
         Self::FileEnds,
         Self::TaskPid,
         Self::Io,
+        Self::Path,
     ];
 
     /// The kind of this number, if there is one.

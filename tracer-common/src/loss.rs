@@ -30,11 +30,13 @@ pub enum Hook {
     Audit = 11,
     /// the calls that read, write, accept and close, for `eptrace lint`
     Io = 12,
+    /// what `--path` adds: softirqs, interrupts, `sock_def_readable` and the scheduler's `sched_switch`
+    Path = 13,
 }
 
 impl Hook {
     /// Every hook, in the order of its number.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Ctl,
         Self::Hooked,
         Self::Callback,
@@ -48,6 +50,7 @@ impl Hook {
         Self::Inventory,
         Self::Audit,
         Self::Io,
+        Self::Path,
     ];
 
     /// The name that outputs and trace files use.
@@ -67,6 +70,7 @@ impl Hook {
             Self::Inventory => "inventory",
             Self::Audit => "audit",
             Self::Io => "io",
+            Self::Path => "path",
         }
     }
 }
@@ -144,6 +148,6 @@ pub const RESCUE_SLOTS: u32 = HOOKS * 3;
 pub const LOSS_SLOTS: u32 = HOOKS * MISSES;
 
 /// How many hooks there are.
-pub const HOOKS: u32 = 13;
+pub const HOOKS: u32 = 14;
 const MISSES: u32 = 7;
 const _: () = assert!(HOOKS as usize == Hook::ALL.len() && MISSES as usize == Miss::ALL.len());

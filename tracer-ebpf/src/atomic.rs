@@ -13,3 +13,14 @@ pub(crate) unsafe fn add_one(counter: *mut u64) {
     // SAFETY: the caller's promise.
     let _ = unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(counter, 1) };
 }
+
+/// As [`add_one`], and takes one away.
+///
+/// # Safety
+///
+/// The pointer is valid.
+#[inline(always)]
+pub(crate) unsafe fn take_one(counter: *mut u64) {
+    // SAFETY: the caller's promise.
+    let _ = unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(counter, u64::MAX) };
+}

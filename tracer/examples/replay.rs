@@ -55,7 +55,8 @@ fn later(event: Event, by: u64) -> Event {
         AuditedItem,
         FileEnds,
         TaskPid,
-        Io
+        Io,
+        Path
     )
 }
 

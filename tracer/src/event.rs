@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 use tracer_common::Hook;
 pub use tracer_common::events::{
     Accept, Audited, AuditedItem, Callback, Ctl, EventpollGone, EventpollSeen, FileEnds, FileGone, FileInfo, Fork,
-    Hooked, Io, ItemSeen, Raced, Returned, Scan, TaskExit, TaskName, TaskPid, WaitEnter, WaitExit, Wake, WakeCause,
+    Hooked, Io, ItemSeen, Path, Raced, Returned, Scan, TaskExit, TaskName, TaskPid, WaitEnter, WaitExit, Wake,
+    WakeCause,
 };
 pub use tracer_common::{Header, Miss};
 
@@ -36,6 +37,8 @@ pub enum Event {
     Accept(Accept),
     /// A call on a watched file ended, or will sleep, or closes it.
     Io(Io),
+    /// A task that a callback woke is on a CPU.
+    Path(Path),
     /// A task was made.
     Fork(Fork),
     /// A task's name became known.
@@ -95,6 +98,7 @@ impl Event {
             Self::Scan(_) => Some(Hook::Scan),
             Self::Accept(_) => Some(Hook::Accept),
             Self::Io(_) => Some(Hook::Io),
+            Self::Path(_) => Some(Hook::Path),
             Self::Fork(_) | Self::TaskName(_) | Self::TaskPid(_) | Self::TaskExit(_) => Some(Hook::Lifecycle),
             Self::FileGone(_) | Self::EventpollGone(_) => Some(Hook::Release),
             Self::EventpollSeen(_) | Self::ItemSeen(_) => Some(Hook::Inventory),
@@ -117,6 +121,7 @@ impl Event {
             Self::Scan(e) => Some(&e.header),
             Self::Accept(e) => Some(&e.header),
             Self::Io(e) => Some(&e.header),
+            Self::Path(e) => Some(&e.header),
             Self::Fork(e) => Some(&e.header),
             Self::TaskName(e) => Some(&e.header),
             Self::TaskPid(e) => Some(&e.header),

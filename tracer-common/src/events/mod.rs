@@ -4,6 +4,7 @@ mod audit;
 mod callback;
 mod ctl;
 mod lifecycle;
+mod path;
 mod scan;
 mod syscall;
 mod wait;
@@ -13,6 +14,7 @@ pub use audit::{Audited, AuditedItem, FileEnds, Raced, audit_flags, audit_list, 
 pub use callback::{Callback, callback_flags};
 pub use ctl::{Ctl, FileInfo, Hooked, ctl_flags};
 pub use lifecycle::{EventpollGone, EventpollSeen, FileGone, Fork, ItemSeen, TaskExit, TaskName, TaskPid, item_flags};
+pub use path::{Path, softirq};
 pub use scan::{DELIVERED_UNKNOWN, Scan, scan_flags};
 pub use syscall::{Accept, Io, LEFT_UNKNOWN, io_call, io_flags};
 pub use wait::{BY_IO_URING, Returned, WaitEnter, WaitExit};
@@ -70,4 +72,5 @@ records! {
     FileEnds 32,
     TaskPid 32,
     Io 56,
+    Path 80,
 }

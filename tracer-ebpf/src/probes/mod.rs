@@ -8,6 +8,7 @@ mod inventory;
 pub(crate) mod io;
 mod io_uring;
 mod lifecycle;
+mod path;
 mod release;
 mod scan;
 mod snapshot;

@@ -6,6 +6,7 @@ use aya_ebpf::programs::{FEntryContext, FExitContext, ProbeContext, TracePointCo
 use tracer_common::events::{Returned, TaskName, WaitEnter, WaitExit, audit_moment};
 use tracer_common::{Hook, MAX_RETURNED, Miss};
 
+use super::path;
 use crate::emit::{Now, count, current_tid, emit, settle};
 use crate::globals::config;
 use crate::rescue::{self, Point, with_twins};
@@ -190,6 +191,9 @@ pub(super) fn name_once(now: Now, state: *mut TaskState) -> Result<(), Miss> {
 #[inline(always)]
 pub(super) fn exit(ret: i32) -> Result<(), Miss> {
     let now = Now::take();
+    if path::on() {
+        path::forget(now.tid);
+    }
     let (mut ep, mut epfd, mut user_events) = (0, -1, 0);
     match tasks::get(now.tid) {
         // SAFETY: as in `entry`.

@@ -6,6 +6,7 @@ use aya_ebpf::programs::{FExitContext, ProbeContext, RetProbeContext};
 use tracer_common::events::{Wake, WakeCause};
 use tracer_common::{Hook, Miss};
 
+use super::path;
 use crate::emit::{Now, emit, settle};
 use crate::globals::offset;
 use crate::{context, filter, kread, tasks};
@@ -68,6 +69,10 @@ fn body(entry: u64, ret: i32) -> Result<(), Miss> {
         return Ok(());
     }
     let tid: u32 = kread::kernel(task + offset!(task_pid) as u64)?;
+    if path::on() && ret == 0 {
+        // It was running already.
+        path::forget(tid);
+    }
     let (cause, ep) = if caused {
         if cause_ts == 0 {
             // The callback was not reported because nobody had named its eventpoll yet: a traced task waits on it.

@@ -32,6 +32,7 @@ impl Steps {
             Event::ItemSeen(e) => e.ep,
             Event::Accept(_)
             | Event::Io(_)
+            | Event::Path(_)
             | Event::Fork(_)
             | Event::TaskName(_)
             | Event::TaskPid(_)

@@ -78,7 +78,7 @@ pub(super) struct LintArgs {
     bounds: BoundsArgs,
     // Before the command, which is the last of what has no name.
     /// Look at this trace file instead of tracing
-    #[arg(value_name = "FILE", conflicts_with_all = ["pids", "command", "duration", "no_follow", "ready_file", "audit", "io"])]
+    #[arg(value_name = "FILE", conflicts_with_all = ["pids", "command", "duration", "no_follow", "ready_file", "audit", "io", "path"])]
     file: Option<PathBuf>,
     #[command(flatten)]
     target: TargetArgs,

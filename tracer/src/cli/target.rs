@@ -77,6 +77,10 @@ pub(super) struct TargetArgs {
     /// always). Costs some more in each of these calls
     #[arg(long)]
     pub(super) io: bool,
+    /// Trace the way of each event to the task that it wakes, too: the softirq or interrupt that its callback ran in,
+    /// sock_def_readable, and when the task was on a CPU. Costs some more in each softirq and each interrupt
+    #[arg(long)]
+    pub(super) path: bool,
     #[command(flatten)]
     pub(super) probes: ProbeArgs,
     /// Run this command and trace it with its children, until it ends
@@ -102,7 +106,7 @@ impl TargetArgs {
         Ok(Options {
             pids,
             target: self.words(),
-            purpose: Purpose { running: self.command.is_empty(), audit: self.audit, io: self.io },
+            purpose: Purpose { running: self.command.is_empty(), audit: self.audit, io: self.io, path: self.path },
             follow_forks: !self.no_follow,
             preference: self.probes.backend.into(),
             sizes: self.probes.sizes()?,

@@ -7,8 +7,8 @@ use tracer_common::{COMM_LEN, Kind};
 
 use crate::event::{
     Accept, Audited, AuditedItem, Callback, Ctl, Event, EventpollGone, EventpollSeen, FileEnds, FileGone, FileInfo,
-    Fork, Header, Hooked, Io, ItemSeen, Raced, Returned, Scan, TaskExit, TaskName, TaskPid, WaitEnter, WaitExit, Wake,
-    WakeCause,
+    Fork, Header, Hooked, Io, ItemSeen, Path, Raced, Returned, Scan, TaskExit, TaskName, TaskPid, WaitEnter, WaitExit,
+    Wake, WakeCause,
 };
 
 /// Why a record is not an event.
@@ -150,6 +150,7 @@ fn fields(kind: Kind, header: Header, mut rest: &[u8]) -> Result<Event, DecodeEr
         }
         Kind::Accept => record!(rest, header, Accept { file: try_get_u64_ne, fd: try_get_i32_ne, ret: try_get_i32_ne }),
         Kind::Io => io(header, rest)?,
+        Kind::Path => path(header, rest)?,
         Kind::Fork | Kind::TaskName | Kind::TaskPid | Kind::TaskExit => return lives(kind, header, rest),
         Kind::FileGone => record!(rest, header, FileGone { file: try_get_u64_ne }),
         Kind::EventpollGone => record!(rest, header, EventpollGone { ep: try_get_u64_ne }),
@@ -246,6 +247,23 @@ fn io(header: Header, mut rest: &[u8]) -> Result<Event, DecodeError> {
             call: try_get_u32_ne,
             flags: try_get_u32_ne,
             pad: try_get_u32_ne,
+        }
+    ))
+}
+
+fn path(header: Header, mut rest: &[u8]) -> Result<Event, DecodeError> {
+    Ok(record!(
+        rest,
+        header,
+        Path {
+            ep: try_get_u64_ne,
+            cause_ts: try_get_u64_ne,
+            softirq_ts: try_get_u64_ne,
+            interrupt_ts: try_get_u64_ne,
+            sock_ts: try_get_u64_ne,
+            wake_ts: try_get_u64_ne,
+            cause_cpu: try_get_u32_ne,
+            softirq: try_get_u32_ne,
         }
     ))
 }

@@ -5,9 +5,9 @@
 use std::fmt::Write as _;
 
 use tracer_common::events::{
-    Accept, Audited, BY_IO_URING, Callback, Ctl, DELIVERED_UNKNOWN, FileInfo, Hooked, Io, ItemSeen, LEFT_UNKNOWN,
+    Accept, Audited, BY_IO_URING, Callback, Ctl, DELIVERED_UNKNOWN, FileInfo, Hooked, Io, ItemSeen, LEFT_UNKNOWN, Path,
     Returned, Scan, WaitEnter, WaitExit, Wake, WakeCause, audit_flags, audit_moment, callback_flags, ctl_flags,
-    io_call, io_flags, item_flags, scan_flags,
+    io_call, io_flags, item_flags, scan_flags, softirq,
 };
 
 use super::layout::task_name;
@@ -57,6 +57,7 @@ fn what(event: &Event, info: &TraceInfo, model: &Model) -> String {
         Event::Scan(e) => scan(e, model),
         Event::Accept(e) => accept(e),
         Event::Io(e) => io(e),
+        Event::Path(e) => path(e, model),
         Event::Fork(e) => format!("forks {}", task_name(&comm(&e.comm), e.child_tgid, e.child_tid)),
         Event::TaskName(e) => format!("is named {}", comm(&e.comm)),
         Event::TaskPid(e) => format!("is {}/{} in its pid namespace", e.ns_tgid, e.ns_tid),
@@ -235,6 +236,31 @@ pub(super) fn io(e: &Io) -> String {
     }
     let left = if e.left == LEFT_UNKNOWN { String::new() } else { format!(", {} left", e.left) };
     format!("{call} = {}{left}", result(e.ret))
+}
+
+/// `is on a CPU 5300 ns after a callback of e1 on CPU 1 (in softirq NET_RX since 3120 ns before, wake 210 ns after)`
+fn path(e: &Path, model: &Model) -> String {
+    let within = [
+        (e.softirq_ts, format!("softirq {}", softirq_name(e.softirq))),
+        (e.interrupt_ts, "interrupt".to_owned()),
+        (e.sock_ts, "sock_def_readable".to_owned()),
+    ];
+    let within = within.into_iter().filter(|(ts, _)| *ts != 0);
+    let mut words: Vec<String> =
+        within.map(|(ts, what)| format!("in {what} since {} ns before", e.cause_ts.saturating_sub(ts))).collect();
+    words.push(format!("wake {} ns after", e.wake_ts.saturating_sub(e.cause_ts)));
+    format!(
+        "is on a CPU {} ns after a callback of {} on CPU {} ({})",
+        e.header.ts_ns.saturating_sub(e.cause_ts),
+        eventpoll(model, e.ep),
+        e.cause_cpu,
+        words.join(", ")
+    )
+}
+
+/// The kernel's name of a softirq.
+pub(super) fn softirq_name(number: u32) -> &'static str {
+    usize::try_from(number).ok().and_then(|number| softirq::NAMES.get(number)).copied().unwrap_or("unknown")
 }
 
 fn file_info(e: &FileInfo, info: &TraceInfo) -> String {

@@ -2,11 +2,11 @@
 
 use serde_json::{Map, Value, json};
 use tracer_common::events::{
-    Callback, Ctl, DELIVERED_UNKNOWN, FileInfo, LEFT_UNKNOWN, Scan, Wake, WakeCause, audit_flags, audit_list,
+    Callback, Ctl, DELIVERED_UNKNOWN, FileInfo, LEFT_UNKNOWN, Path, Scan, Wake, WakeCause, audit_flags, audit_list,
     callback_flags, ctl_flags, io_flags, item_flags,
 };
 
-use super::lines::{audit_moment_name, eventpoll, io_call_name, scan_notes};
+use super::lines::{audit_moment_name, eventpoll, io_call_name, scan_notes, softirq_name};
 use super::names::{ctl_op, epoll_events, errno};
 use crate::analysis::SCHEMA_VERSION;
 use crate::event::{Event, MarkKind, TraceInfo};
@@ -67,6 +67,7 @@ fn details(event: &Event, info: &TraceInfo, model: &Model) -> (&'static str, Val
             json!({ "file": hex(e.file), "fd": e.fd, "call": io_call_name(e.call), "ret": e.ret, "errno": errno(e.ret),
                 "left": (e.left != LEFT_UNKNOWN).then_some(e.left), "will_sleep": e.flags & io_flags::WILL_SLEEP != 0 }),
         ),
+        Event::Path(e) => ("path", path(e, model)),
         Event::Fork(e) => {
             ("fork", json!({ "child_pid": e.child_tgid, "child_tid": e.child_tid, "child_comm": comm(&e.comm) }))
         }
@@ -145,6 +146,13 @@ fn wake(e: &Wake, model: &Model) -> Value {
         "cause_ts_ns": (e.cause_ts != 0).then_some(e.cause_ts), "woken_pid": e.woken_tgid, "woken_tid": e.woken_tid,
         "woken_comm": woken.map(|task| task.comm.as_str()).filter(|comm| !comm.is_empty()),
         "already_running": e.ret == 0 })
+}
+
+fn path(e: &Path, model: &Model) -> Value {
+    let since = |ts_ns: u64| (ts_ns != 0).then_some(ts_ns);
+    json!({ "ep": hex(e.ep), "eventpoll": eventpoll(model, e.ep), "cause_ts_ns": e.cause_ts, "cause_cpu": e.cause_cpu,
+        "softirq": (e.softirq_ts != 0).then(|| softirq_name(e.softirq)), "softirq_ts_ns": since(e.softirq_ts),
+        "interrupt_ts_ns": since(e.interrupt_ts), "sock_ts_ns": since(e.sock_ts), "wake_ts_ns": e.wake_ts })
 }
 
 fn scan(e: &Scan, model: &Model) -> Value {

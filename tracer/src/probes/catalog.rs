@@ -426,4 +426,35 @@ pub const CATALOG: &[ProbeSpec] = &[
             program("io_enter", Attach::Tracepoint("syscalls", "sys_enter_close")).twins(),
         ])],
     },
+    ProbeSpec {
+        hook: Hook::Path,
+        need: Need::Optional("what callbacks run in, and when the tasks that they wake are on a CPU, is not seen"),
+        variants: &[
+            fentry(&[
+                program("path_sched_switch", Attach::RawTracepoint("sched_switch")),
+                program("path_wake_fentry", Attach::Fentry("ep_autoremove_wake_function")),
+                program("path_sock_fexit", Attach::Fexit("sock_def_readable")).twins(),
+                program("path_sock_fentry", Attach::Fentry("sock_def_readable")).twins(),
+                program("path_interrupt_exit", Attach::RawTracepoint("hrtimer_expire_exit")),
+                program("path_interrupt_entry", Attach::RawTracepoint("hrtimer_expire_entry")),
+                program("path_interrupt_exit", Attach::RawTracepoint("irq_handler_exit")),
+                program("path_interrupt_entry", Attach::RawTracepoint("irq_handler_entry")),
+                program("path_softirq_exit", Attach::RawTracepoint("softirq_exit")),
+                program("path_softirq_entry", Attach::RawTracepoint("softirq_entry")),
+            ]),
+            kprobe(&[
+                program("path_sched_switch", Attach::RawTracepoint("sched_switch")),
+                program("path_wake_kprobe", Attach::Kprobe("ep_autoremove_wake_function")),
+                program("path_sock_kretprobe", Attach::Kretprobe("sock_def_readable")),
+                program("path_sock_kprobe", Attach::Kprobe("sock_def_readable")),
+                program("path_interrupt_exit", Attach::RawTracepoint("hrtimer_expire_exit")),
+                program("path_interrupt_entry", Attach::RawTracepoint("hrtimer_expire_entry")),
+                program("path_interrupt_exit", Attach::RawTracepoint("irq_handler_exit")),
+                program("path_interrupt_entry", Attach::RawTracepoint("irq_handler_entry")),
+                program("path_softirq_exit", Attach::RawTracepoint("softirq_exit")),
+                program("path_softirq_entry", Attach::RawTracepoint("softirq_entry")),
+            ])
+            .but(INSTANCES),
+        ],
+    },
 ];

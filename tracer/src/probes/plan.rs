@@ -52,6 +52,8 @@ pub struct Purpose {
     pub audit: bool,
     /// The reads, writes, accepts and closes of watched files are traced.
     pub io: bool,
+    /// What a callback ran in, and when the task that it woke was on a CPU, is told.
+    pub path: bool,
 }
 
 /// Plans every hook of the catalogue.
@@ -62,6 +64,7 @@ pub fn plan(names: &Names, preference: Preference, purpose: Purpose) -> Vec<Hook
         .filter(|spec| match spec.hook {
             Hook::Audit => purpose.audit,
             Hook::Io => purpose.io,
+            Hook::Path => purpose.path,
             _ => true,
         })
         .map(|spec| {
@@ -196,7 +199,11 @@ mod tests {
     #[test]
     fn every_hook_has_something_to_try_with_either_backend() {
         for preference in [Preference::Auto, Preference::Fentry, Preference::Kprobe] {
-            for hook in plan(&names(&["ep_done_scan"]), preference, Purpose { running: true, audit: true, io: true }) {
+            for hook in plan(
+                &names(&["ep_done_scan"]),
+                preference,
+                Purpose { running: true, audit: true, io: true, path: true },
+            ) {
                 assert!(!hook.tries.is_empty(), "{:?} with {preference:?}", hook.hook);
             }
         }
@@ -205,7 +212,11 @@ mod tests {
     #[test]
     fn a_backend_that_was_not_asked_for_is_not_tried() {
         for (preference, other) in [(Preference::Fentry, Backend::Kprobe), (Preference::Kprobe, Backend::Fentry)] {
-            for hook in plan(&names(&["ep_done_scan"]), preference, Purpose { running: true, audit: true, io: true }) {
+            for hook in plan(
+                &names(&["ep_done_scan"]),
+                preference,
+                Purpose { running: true, audit: true, io: true, path: true },
+            ) {
                 assert!(hook.tries.iter().all(|variant| variant.backend != other), "{:?}", hook.hook);
             }
         }

@@ -30,7 +30,7 @@ pub fn survey(facts: &Facts, preference: Preference, sizes: Sizes, full_log: boo
             let mut ebpf = load(OBJECT, facts.config(), sizes, Some(&btf)).map_err(|error| error.to_string())?;
             outcomes = attach(
                 &mut ebpf,
-                plan(&facts.names, preference, Purpose { running: true, audit: true, io: true }),
+                plan(&facts.names, preference, Purpose { running: true, audit: true, io: true, path: true }),
                 Some(&btf),
                 How { twins: false, full_log },
             );

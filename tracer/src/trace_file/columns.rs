@@ -134,5 +134,11 @@ columns! {
         left: U32,
         io_call: U32,
         io_flags: U32,
+        softirq_ts_ns: U64,
+        softirq: U32,
+        interrupt_ts_ns: U64,
+        sock_ts_ns: U64,
+        wake_ts_ns: U64,
+        cause_cpu: U32,
     }
 }

@@ -9,8 +9,8 @@ use super::storage::{Cell, Word, text_cell};
 use super::text::{address_from_text, address_to_text};
 use crate::event::{
     Accept, Audited, AuditedItem, Callback, Ctl, Event, EventpollGone, EventpollSeen, FileEnds, FileGone, FileInfo,
-    Fork, Hooked, Io, ItemSeen, Loss, LossReason, Mark, Raced, Returned, Scan, TaskExit, TaskName, TaskPid, WaitEnter,
-    WaitExit, Wake,
+    Fork, Hooked, Io, ItemSeen, Loss, LossReason, Mark, Path, Raced, Returned, Scan, TaskExit, TaskName, TaskPid,
+    WaitEnter, WaitExit, Wake,
 };
 
 /// A record of the probes as a row.
@@ -145,6 +145,16 @@ row!(Io {
     call: io_call,
     flags: io_flags,
 } pad: 0);
+row!(Path {
+    ep: ep or 0,
+    cause_ts: cause_ts_ns or 0,
+    softirq_ts: softirq_ts_ns or 0,
+    interrupt_ts: interrupt_ts_ns or 0,
+    sock_ts: sock_ts_ns or 0,
+    wake_ts: wake_ts_ns,
+    cause_cpu: cause_cpu,
+    softirq: softirq or 0 => softirq_ts,
+});
 row!(Fork { child_tgid: child_tgid, child_tid: child_tid, comm: comm });
 row!(TaskName { comm: comm });
 row!(TaskPid { ns_tgid: ns_tgid, ns_tid: ns_tid });
@@ -412,6 +422,7 @@ kinds! {
     FileEnds "file-ends",
     TaskPid "task-pid",
     Io "io",
+    Path "path",
 }
 
 /// What stands for a row that is no event.

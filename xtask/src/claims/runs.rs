@@ -39,7 +39,7 @@ pub(crate) fn jobs() -> Vec<Job> {
     let ready = format!("demos ready --json --registered 10,1000 --calls {CALLS}");
     let beside = ["bpftrace", "-f", "json", "-o", "counts", "-c", &ready, "-e", SCRIPT];
     let mut jobs = vec![
-        story::job("auto", &demos, TIMEOUT_S),
+        story::job("auto", &[], &demos, TIMEOUT_S),
         Job::new("uname -v", &["uname", "-v"], 10),
         Job::new("the kernel's types", &["sh", "-c", &list.join("; ")], TIMEOUT_S),
         Job::new("bpftrace beside the demo ready", &beside, TIMEOUT_S).returning(&["counts"]),

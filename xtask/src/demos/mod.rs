@@ -1,5 +1,6 @@
 //! The demos under the tracer: the one table of them, how each is run, and how its own truth is set beside what was traced.
 
+pub(crate) mod path;
 pub(crate) mod plot;
 pub(crate) mod steps;
 pub(crate) mod story;
@@ -26,14 +27,16 @@ pub(crate) struct Demo {
     pub(crate) options: &'static [&'static str],
     /// Its options for another run, which nothing traces, and whose text stands behind the story; empty without one.
     pub(crate) beside: &'static [&'static str],
+    /// Further options of the tracer.
+    pub(crate) tracing: &'static [&'static str],
 }
 
 const fn steps(name: &'static str, about: &'static str) -> Demo {
-    Demo { name, about, kind: Kind::Steps, options: &[], beside: &[] }
+    Demo { name, about, kind: Kind::Steps, options: &[], beside: &[], tracing: &[] }
 }
 
 const fn counts(name: &'static str, about: &'static str, audit: bool, options: &'static [&'static str]) -> Demo {
-    Demo { name, about, kind: Kind::Counts { audit }, options, beside: &[] }
+    Demo { name, about, kind: Kind::Counts { audit }, options, beside: &[], tracing: &[] }
 }
 
 /// Every demo that runs under the tracer.
@@ -44,6 +47,7 @@ pub(crate) const ALL: &[Demo] = &[
         kind: Kind::Herd,
         options: &[],
         beside: &[],
+        tracing: &[],
     },
     Demo {
         name: "structures",
@@ -52,6 +56,7 @@ pub(crate) const ALL: &[Demo] = &[
         options: &[],
         // The structures after each step, as the kernel has them.
         beside: &["--more", "0", "--snapshot", "eptrace"],
+        tracing: &[],
     },
     Demo {
         name: "ready",
@@ -59,6 +64,7 @@ pub(crate) const ALL: &[Demo] = &[
         kind: Kind::Steps,
         options: &["--registered", "10,100,1000"],
         beside: &[],
+        tracing: &["--path"],
     },
     steps("trigger", "Level-triggered against edge-triggered: what is read, what is left, what is reported again"),
     steps("drain", "Bursts on an edge-triggered connection: read once per event, or until EAGAIN"),

@@ -54,9 +54,10 @@ pub(crate) struct Run {
     pub(crate) backend: String,
 }
 
-/// The job that traces demos: one as it is, several one after another by a shell.
-pub(crate) fn job(backend: &str, demos: &[Vec<String>], timeout_s: u64) -> Job {
-    let mut argv: Vec<String> = ["eptrace", "trace", "--json", "--backend", backend, "--"].map(str::to_owned).to_vec();
+/// The job that traces demos, with further options of the tracer: one as it is, several one after another by a shell.
+pub(crate) fn job(backend: &str, tracing: &[&str], demos: &[Vec<String>], timeout_s: u64) -> Job {
+    let mut argv: Vec<String> = ["eptrace", "trace", "--json", "--backend", backend].map(str::to_owned).to_vec();
+    argv.extend(tracing.iter().chain(&["--"]).map(|&word| word.to_owned()));
     match demos {
         [one] => argv.extend_from_slice(one),
         several => {
@@ -139,8 +140,11 @@ mod tests {
     #[test]
     fn the_next_demo_runs_only_when_the_one_before_did_well() {
         let demo = |name: &str| vec!["demos".to_owned(), name.to_owned()];
-        let two = job("kprobe", &[demo("a"), demo("b")], 9);
+        let two = job("kprobe", &[], &[demo("a"), demo("b")], 9);
         assert_eq!(two.argv.join(" "), "eptrace trace --json --backend kprobe -- sh -c demos a && demos b");
-        assert_eq!(job("auto", &[demo("a")], 9).argv.join(" "), "eptrace trace --json --backend auto -- demos a");
+        assert_eq!(
+            job("auto", &["--path"], &[demo("a")], 9).argv.join(" "),
+            "eptrace trace --json --backend auto --path -- demos a"
+        );
     }
 }

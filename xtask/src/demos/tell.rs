@@ -12,8 +12,8 @@ use crate::demos::story::{Run, Story, Table};
 /// As many events of a step are told one by one.
 const LINES: usize = 12;
 
-/// The story as text, with the differences at its end.
-pub(crate) fn tell(run: &Run, story: &Story) -> String {
+/// The story as text, with tables at its end.
+pub(crate) fn tell(run: &Run, story: &Story, tables: &[&Table]) -> String {
     let mut text = String::new();
     let mut scene = None;
     // Writing to a String does not fail.
@@ -43,7 +43,7 @@ pub(crate) fn tell(run: &Run, story: &Story) -> String {
     for missing in &story.missing {
         let _ = writeln!(text, "\nnot here: {missing}");
     }
-    for table in &story.tables {
+    for table in tables {
         let _ = writeln!(text, "\n{}", grid(table));
     }
     text
@@ -92,6 +92,7 @@ fn line(event: &Value, from_ns: u64) -> Option<String> {
             format!("callback fd {}: {key} announced: {}{nested}", event["fd"], text("outcome"))
         }
         "wake" => format!("wakes task {}, by {}", event["woken_tid"], text("cause")),
+        "path" => format!("is on CPU {}", event["cpu"]),
         "scan" => {
             let notes: Vec<&str> = event["notes"].as_array()?.iter().filter_map(Value::as_str).collect();
             format!(

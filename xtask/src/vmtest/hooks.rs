@@ -9,8 +9,8 @@ use crate::vm::plan::Job;
 use crate::vmtest::Case;
 
 const TIMEOUT_S: u64 = 120;
-/// Hooks of eptrace's catalogue, the audit's included.
-const HOOKS: usize = 13;
+/// Hooks of eptrace's catalogue, those of options included.
+const HOOKS: usize = 14;
 /// Functions that each kernel has of those whose prototypes the probes know.
 const PROTOTYPES: usize = 9;
 /// What serves a hook whatever the backend.

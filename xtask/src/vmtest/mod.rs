@@ -13,6 +13,7 @@ mod lint;
 mod loss;
 pub(crate) mod matrix;
 mod pages;
+mod path;
 mod preempted;
 mod registered;
 mod snapshot;
@@ -51,6 +52,7 @@ pub(crate) fn cases(filter: &str) -> Vec<Case> {
     cases.extend(pages::cases());
     cases.extend(terminal::cases());
     cases.extend(steps::cases());
+    cases.extend(path::cases());
     cases.extend(lint::cases());
     cases.extend(foreign::cases());
     cases.retain(|case| case.name.contains(filter));

@@ -25,7 +25,7 @@ fn case(backend: &'static str) -> Case {
     let names: Vec<&str> = demos().map(|demo| demo.name).collect();
     Case {
         name: format!("demos in steps: the kernel does what each step says, with {backend} ({})", names.join(", ")),
-        jobs: vec![job(backend, &argvs, TIMEOUT_S)],
+        jobs: vec![job(backend, &[], &argvs, TIMEOUT_S)],
         check: Box::new(move |results| {
             let run = Run::of(&results[0])?;
             ensure!(run.backend == backend, "the trace says backend {}", run.backend);

@@ -4,7 +4,7 @@ use proptest::prelude::{Strategy, any};
 use proptest::sample::select;
 use tracer_common::events::{
     Accept, Audited, AuditedItem, Callback, Ctl, EventpollGone, EventpollSeen, FileEnds, FileGone, FileInfo, Fork,
-    Hooked, Io, ItemSeen, Raced, Returned, Scan, TaskExit, TaskName, TaskPid, WaitEnter, WaitExit, Wake,
+    Hooked, Io, ItemSeen, Path, Raced, Returned, Scan, TaskExit, TaskName, TaskPid, WaitEnter, WaitExit, Wake,
 };
 use tracer_common::{Header, Hook};
 
@@ -100,7 +100,18 @@ fn build(kind: usize, n: [u64; 8], h: [u32; 6], s: [i32; 3], comm: [u8; 16]) -> 
         22 => {
             Event::Io(Io { header, file, fd: s[0], ret: s[1], left: h[3] % 3, call: h[4] % 4, flags: h[5] % 2, pad: 0 })
         }
-        23 => Event::Loss(Loss {
+        23 => Event::Path(Path {
+            header,
+            ep,
+            cause_ts: data,
+            softirq_ts: epi,
+            interrupt_ts: file,
+            sock_ts: whead,
+            wake_ts: wait,
+            cause_cpu: h[3],
+            softirq: h[4],
+        }),
+        24 => Event::Loss(Loss {
             ts_ns: n[0],
             hook: Hook::ALL.get(usize::from(comm[0])).copied(),
             cpu: Some(h[0]),
@@ -116,6 +127,6 @@ pub(crate) fn event() -> impl Strategy<Value = Event> {
     let numbers = proptest::array::uniform8(number());
     let halves = proptest::array::uniform6(half());
     let signed = proptest::array::uniform3(signed());
-    (0..25_usize, numbers, halves, signed, any::<[u8; 16]>())
+    (0..26_usize, numbers, halves, signed, any::<[u8; 16]>())
         .prop_map(|(kind, n, h, s, comm)| build(kind, n, h, s, comm))
 }

@@ -45,6 +45,7 @@ pub(super) fn line(step: &Step) -> String {
         Event::FileInfo(_) => "another file has come to live at the address of a watched one".to_owned(),
         Event::Fork(_) => format!("makes {}", others()),
         Event::TaskExit(_) => "the task ends".to_owned(),
+        Event::Path(_) => "is on a CPU".to_owned(),
         Event::TaskName(_)
         | Event::TaskPid(_)
         | Event::Raced(_)

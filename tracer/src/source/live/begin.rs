@@ -54,6 +54,7 @@ pub(super) fn begin(options: &Options) -> Result<Begun> {
     config.trace_all = u32::from(options.pids.is_empty());
     config.follow_forks = u32::from(options.follow_forks);
     config.audit = u32::from(options.purpose.audit);
+    config.path = u32::from(options.purpose.path);
     let mut ebpf = load(&object, config, options.sizes, Some(&btf)).map_err(refused)?;
     let mut targets = targets(&mut ebpf)?;
     for pid in &options.pids {

@@ -15,8 +15,8 @@ use super::super::names::Name;
 use super::super::rows::RowKind;
 use crate::event::{
     Accept, Audited, AuditedItem, Callback, Ctl, Event, EventpollGone, EventpollSeen, FileEnds, FileGone, FileInfo,
-    Fork, Hooked, Io, ItemSeen, Loss, LossReason, Mark, MarkKind, Raced, Returned, Scan, TaskExit, TaskName, TaskPid,
-    WaitEnter, WaitExit, Wake,
+    Fork, Hooked, Io, ItemSeen, Loss, LossReason, Mark, MarkKind, Path, Raced, Returned, Scan, TaskExit, TaskName,
+    TaskPid, WaitEnter, WaitExit, Wake,
 };
 
 /// One event from so many numbers.
@@ -180,6 +180,17 @@ fn build(kind: RowKind, words: [u64; WORDS]) -> Event {
             call: w.u32(),
             flags: w.u32(),
             pad: 0,
+        }),
+        RowKind::Path => Event::Path(Path {
+            header: w.header::<Path>(),
+            ep: w.u64(),
+            cause_ts: w.u64(),
+            softirq_ts: w.u64(),
+            interrupt_ts: w.u64(),
+            sock_ts: w.u64(),
+            wake_ts: w.u64(),
+            cause_cpu: w.u32(),
+            softirq: w.u32(),
         }),
         RowKind::Fork => {
             Event::Fork(Fork { header: w.header::<Fork>(), child_tgid: w.u32(), child_tid: w.u32(), comm: w.bytes() })

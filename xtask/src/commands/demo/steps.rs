@@ -4,9 +4,9 @@ use anyhow::Result;
 use serde_json::json;
 
 use super::{OtherArgs, TIMEOUT_S, print_json};
-use crate::demos::Demo;
-use crate::demos::story::{Run, job};
+use crate::demos::story::{Run, Table, job};
 use crate::demos::tell::tell;
+use crate::demos::{Demo, path};
 use crate::herd::outcome::succeeded;
 use crate::herd::spec::word;
 use crate::vm::place::Place;
@@ -14,7 +14,7 @@ use crate::vm::plan::Job;
 
 /// Runs one demo in one place and tells its story; the result is whether all counts are its own.
 pub(super) fn run(demo: &Demo, arguments: &OtherArgs, place: &Place<'_>, name: &str) -> Result<bool> {
-    let mut jobs = vec![job(&word(arguments.place.backend), &[demo.argv(&arguments.options)], TIMEOUT_S)];
+    let mut jobs = vec![job(&word(arguments.place.backend), demo.tracing, &[demo.argv(&arguments.options)], TIMEOUT_S)];
     if !demo.beside.is_empty() && arguments.options.is_empty() && !arguments.json {
         jobs.push(Job::new(demo.name, &[&["demos", demo.name], demo.beside].concat(), TIMEOUT_S));
     }
@@ -26,14 +26,16 @@ pub(super) fn run(demo: &Demo, arguments: &OtherArgs, place: &Place<'_>, name: &
         let lost = run.losses()["lost"]["total"].as_u64().unwrap_or(0);
         all_equal &= differences.is_empty();
         let found: Vec<String> = differences.iter().map(ToString::to_string).collect();
+        let ways = path::ways(&run, story)?;
+        let tables: Vec<&Table> = story.tables.iter().chain(&path::table(&ways)).collect();
         if arguments.json {
             print_json(&json!({"demo": story.demo, "options": story.options, "kernel": run.kernel,
-                "backend": run.backend, "steps": run.traced(story), "missing": story.missing, "tables": story.tables, "truth": story.truth,
+                "backend": run.backend, "steps": run.traced(story), "missing": story.missing, "tables": tables, "truth": story.truth,
                 "lost": lost, "equal": found.is_empty(), "differences": found}))?;
             continue;
         }
         println!("\n===== {}, kernel {}, backend {} =====", story.demo, run.kernel, run.backend);
-        println!("{}", tell(&run, story));
+        println!("{}", tell(&run, story, &tables));
         if found.is_empty() {
             println!("On {name} every count of every step is the demo's own; {lost} lost.");
         } else {

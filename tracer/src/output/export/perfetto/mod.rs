@@ -222,7 +222,8 @@ impl<W: Write> Perfetto<W> {
             | Event::Audited(_)
             | Event::AuditedItem(_)
             | Event::TaskPid(_)
-            | Event::Io(_) => Ok(()),
+            | Event::Io(_)
+            | Event::Path(_) => Ok(()),
         }
     }
 
