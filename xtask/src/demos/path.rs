@@ -4,7 +4,6 @@
 //! table of them.
 
 use anyhow::{Context as _, Result, ensure};
-use serde_json::Value;
 
 use crate::demos::steps::{time, within};
 use crate::demos::story::{Run, Story, Table};

@@ -27,7 +27,8 @@ pub(super) fn run(demo: &Demo, arguments: &OtherArgs, place: &Place<'_>, name: &
         all_equal &= differences.is_empty();
         let found: Vec<String> = differences.iter().map(ToString::to_string).collect();
         let ways = path::ways(&run, story)?;
-        let tables: Vec<&Table> = story.tables.iter().chain(&path::table(&ways)).collect();
+        let of_ways = path::table(&ways);
+        let tables: Vec<&Table> = story.tables.iter().chain(&of_ways).collect();
         if arguments.json {
             print_json(&json!({"demo": story.demo, "options": story.options, "kernel": run.kernel,
                 "backend": run.backend, "steps": run.traced(story), "missing": story.missing, "tables": tables, "truth": story.truth,
