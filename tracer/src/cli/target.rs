@@ -55,6 +55,7 @@ pub(super) struct ProbeArgs {
 
 /// Whom to trace, and until when.
 #[derive(Debug, Clone, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "options, each by itself")]
 pub(super) struct TargetArgs {
     /// Trace this process with its threads and children; can be given several times. Without -p and without COMMAND every process
     /// is traced
@@ -78,7 +79,7 @@ pub(super) struct TargetArgs {
     #[arg(long)]
     pub(super) io: bool,
     /// Trace the way of each event to the task that it wakes, too: the softirq or interrupt that its callback ran in,
-    /// sock_def_readable, and when the task was on a CPU. Costs some more in each softirq and each interrupt
+    /// `sock_def_readable`, and when the task was on a CPU. Costs some more in each softirq and each interrupt
     #[arg(long)]
     pub(super) path: bool,
     #[command(flatten)]

@@ -45,6 +45,7 @@ pub struct HookPlan {
 
 /// What a trace asks of the probes beside the usual.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "what is asked, each by itself")]
 pub struct Purpose {
     /// Processes that already run are traced, not a command that is yet to start.
     pub running: bool,
