@@ -299,11 +299,13 @@ pub(crate) const RING_FULL: LossReason = LossReason::Probe(Miss::RingFull);
 
 /// The facts of these traces.
 pub(crate) fn info() -> TraceInfo {
-    let hooks = Hook::ALL.into_iter().filter(|hook| !matches!(hook, Hook::Audit | Hook::Io)).map(|hook| HookInfo {
-        hook: hook.name().to_owned(),
-        backend: "fentry".to_owned(),
-        targets: Vec::new(),
-        missing: String::new(),
+    let hooks = Hook::ALL.into_iter().filter(|hook| !matches!(hook, Hook::Audit | Hook::Io | Hook::Path)).map(|hook| {
+        HookInfo {
+            hook: hook.name().to_owned(),
+            backend: "fentry".to_owned(),
+            targets: Vec::new(),
+            missing: String::new(),
+        }
     });
     TraceInfo {
         eptrace: "0.1.0".to_owned(),

@@ -142,7 +142,7 @@ mod tests {
     use tracer_common::Hook;
 
     /// The functions that every kernel from 5.10 to 7.3 has.
-    const ALWAYS: [&str; 7] = [
+    const ALWAYS: [&str; 8] = [
         "do_epoll_ctl",
         "do_epoll_wait",
         "ep_poll_callback",
@@ -150,6 +150,7 @@ mod tests {
         "ep_ptable_queue_proc",
         "eventpoll_release_file",
         "ep_eventpoll_release",
+        "sock_def_readable",
     ];
 
     fn names(more: &[&str]) -> Names {
