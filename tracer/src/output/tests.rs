@@ -1,9 +1,11 @@
 //! Snapshots of the outputs.
 
 use proptest::prelude::proptest;
+use tracer_common::events::softirq;
 
 use super::{Json, Markdown, Output, Text, lines};
 use crate::analysis::{Report, compare};
+use crate::event::{Event, Header, Path};
 use crate::model::Model;
 use crate::model::testing::nonsense::event;
 use crate::model::testing::{Item, LISTENER, LT, RING_FULL, Trace, ep, exclusive, info, lt, workers};
@@ -171,6 +173,29 @@ fn hostile_names_reach_neither_terminal_nor_markup() {
     for markup in ["<b>", "<img>", "<script>", "[x](", "://", "\u{202e}"] {
         assert!(!markdown.contains(markup), "{markup} in {markdown}");
     }
+}
+
+#[test]
+fn the_way_to_a_cpu_is_told_with_what_its_callback_ran_in_and_nothing_else() {
+    let header = Header { cpu: 1, ts_ns: 9_000, tgid: 100, tid: 101, ..Header::default() };
+    let path = Event::Path(Path {
+        header,
+        ep: 0xe,
+        cause_ts: 5_000,
+        softirq_ts: 2_000,
+        interrupt_ts: 0,
+        sock_ts: 4_000,
+        wake_ts: 5_200,
+        cause_cpu: 0,
+        softirq: softirq::NET_RX,
+    });
+    let line = lines::line(&path, &info(), &Model::new());
+    let way = "is on a CPU 4000 ns after a callback of 0xe on CPU 0 \
+               (in softirq NET_RX since 3000 ns before, in sock_def_readable since 1000 ns before, wake 200 ns after)";
+    assert!(line.ends_with(way), "{line}");
+    let json = lines::json_line(&path, &info(), &Model::new());
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!((&json["softirq"], &json["interrupt_ts_ns"]), (&"NET_RX".into(), &serde_json::Value::Null));
 }
 
 proptest! {
