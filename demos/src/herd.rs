@@ -36,6 +36,7 @@ use self::stage::Stage;
   demos herd --mode lt                         four threads, 200 connections, one at a time
   demos herd --mode exclusive --processes      four processes, as a prefork server has them
   demos herd --mode reuseport --workers 8 --connections 2000 --rhythm burst
+  demos herd --mode et --pause 200             slowly, to look at it with eptrace top
   demos herd --mode oneshot --json             one line of JSON for scripts
 
 The step rhythm reads /proc/PID/task/TID/syscall of the workers, and so needs /proc.")]
@@ -55,6 +56,10 @@ pub(crate) struct Options {
     /// When the client makes the next connection
     #[arg(long, value_enum, default_value = "step")]
     rhythm: Rhythm,
+
+    /// Milliseconds that the client lets pass after each connection
+    #[arg(long, value_name = "MS", default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=60_000))]
+    pause: u32,
 
     /// Make every worker a process that inherits the socket, instead of a thread
     #[arg(long)]

@@ -7,6 +7,7 @@ use std::io::{ErrorKind, Read as _};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use clap::Args;
@@ -27,6 +28,9 @@ pub(crate) struct Options {
 
     #[arg(long, value_enum)]
     rhythm: Rhythm,
+
+    #[arg(long)]
+    pause: u32,
 
     /// The workers as PID:TID, in order of their index
     #[arg(long, value_delimiter = ',', required = true)]
@@ -51,9 +55,16 @@ fn step(options: &Options) -> Result<Vec<u64>> {
     for _ in 0..options.connections {
         sleepers.wait()?;
         count(&mut tally, connect(options.address)?)?;
+        pause(options);
     }
     sleepers.wait()?;
     Ok(tally)
+}
+
+fn pause(options: &Options) {
+    if options.pause > 0 {
+        thread::sleep(Duration::from_millis(options.pause.into()));
+    }
 }
 
 fn burst(options: &Options) -> Result<Vec<u64>> {
@@ -62,6 +73,7 @@ fn burst(options: &Options) -> Result<Vec<u64>> {
         let mut tally = vec![0; options.tasks.len() + 1];
         while taken.fetch_add(1, Ordering::Relaxed) < options.connections {
             count(&mut tally, connect(options.address)?)?;
+            pause(options);
         }
         Ok(tally)
     };

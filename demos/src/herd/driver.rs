@@ -52,6 +52,7 @@ impl Client {
             .args(["--address", &address.to_string()])
             .args(["--connections", &options.connections.to_string()])
             .args(["--rhythm", options.rhythm.name()])
+            .args(["--pause", &options.pause.to_string()])
             .args(["--tasks", &tasks.join(",")])
             .stdin(Stdio::null())
             .stdout(Stdio::piped());

@@ -19,14 +19,9 @@ pub(super) fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     for rhythm in [Rhythm::Step, Rhythm::Burst] {
         for backend in BACKENDS {
-            // Where every wakeup is looked at, both kinds of workers are; else each backend has one of them.
-            let both = rhythm == Rhythm::Step;
-            for processes in [false, true] {
-                if !both && processes != (backend == Backend::Fentry) {
-                    continue;
-                }
-                cases.extend(MODES.map(|mode| case(mode, backend, rhythm, processes)));
-            }
+            // Each backend meets both kinds of workers: one in each rhythm.
+            let processes = (backend == Backend::Fentry) == (rhythm == Rhythm::Burst);
+            cases.extend(MODES.map(|mode| case(mode, backend, rhythm, processes)));
         }
     }
     cases

@@ -29,13 +29,14 @@ END { clear(@head); }
 "#;
 
 pub(super) fn cases() -> Vec<Case> {
-    let mut cases = Vec::new();
-    for mode in [Mode::Lt, Mode::Exclusive, Mode::Oneshot] {
-        for backend in [Backend::Kprobe, Backend::Fentry] {
-            cases.push(case(mode, backend));
-        }
-    }
-    cases
+    [
+        (Mode::Lt, Backend::Kprobe),
+        (Mode::Lt, Backend::Fentry),
+        (Mode::Exclusive, Backend::Fentry),
+        (Mode::Oneshot, Backend::Kprobe),
+    ]
+    .map(|(mode, backend)| case(mode, backend))
+    .into()
 }
 
 fn case(mode: Mode, backend: Backend) -> Case {

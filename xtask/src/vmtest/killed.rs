@@ -15,7 +15,7 @@ running() { cat /proc/[0-9]*/comm 2> /dev/null | grep -qxE 'eptrace|demos|herd-.
 held > before
 rm -f ready
 eptrace record -o killed.arrow --backend BACKEND --ready-file ready -- \
-    demos herd --json --mode lt --workers 4 --connections 1000000 > /dev/null &
+    demos herd --json --mode lt --workers 4 --connections 1000000 --pause 10 > /dev/null &
 tracer=$!
 until [ -e ready ]; do kill -0 $tracer || { echo "eptrace ended before it was ready"; exit 1; }; usleep 50000; done
 held > during

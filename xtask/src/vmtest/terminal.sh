@@ -1,6 +1,6 @@
 # Drives `eptrace top` in a real terminal, tmux: keys, sizes, and every way it can end; and looks at what `eptrace record` shows there.
-# In: TOP, top's arguments; SHOWS, what stands on its screen; RECORD, a command to record while it runs, none where nothing can be traced. Out: a line for each thing that holds; at the first that does not, the
-# screen, and exit 1.
+# In: TOP, top's arguments; SHOWS, what stands on its screen; RECORD, a command to record while it runs, none where nothing can be
+# traced; TRIES, how often a screen is looked at. Out: a line for each thing that holds; at the first that does not, the screen, and exit 1.
 export LC_ALL=C.UTF-8 RUST_BACKTRACE=0
 rm -rf terminal && mkdir terminal && cd terminal || exit 1
 run=0
@@ -14,7 +14,7 @@ until_() {
     until "$@" > /dev/null 2>&1; do
         tries=$((tries + 1))
         [ "$tries" -lt "$TRIES" ] || fail "not seen: $*"
-        sleep 0.05 2> /dev/null || usleep 50000
+        sleep 0.2 2> /dev/null || usleep 200000
     done
 }
 on_screen() { screen | grep -qF -- "$1"; }
