@@ -1,6 +1,8 @@
 //! What happens during long work, on standard error where that is a terminal, and nowhere else: how much of a file is read, what a
 //! recording holds. It comes late and goes without a trace, so that short work stays calm.
 
+mod margin;
+
 use std::fmt::Write as _;
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
@@ -8,6 +10,7 @@ use std::time::{Duration, Instant};
 use anstyle::{AnsiColor, Style};
 use indicatif::{HumanBytes, HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use self::margin::Margin;
 use super::format::colour;
 
 /// Work that is over sooner shows nothing.
@@ -40,7 +43,7 @@ impl Line {
     fn shows(&mut self) -> bool {
         if !self.shown && self.since.elapsed() >= CALM {
             self.shown = true;
-            self.bar.set_draw_target(ProgressDrawTarget::stderr_with_hz(HZ));
+            self.bar.set_draw_target(ProgressDrawTarget::term_like_with_hz(Box::new(Margin::stderr()), HZ));
         }
         self.shown
     }

@@ -81,14 +81,14 @@ clean 101 "a panic"
 on_screen "asked to panic" || fail "the panic was not reported on the screen that is left"
 
 if [ -n "$RECORD" ]; then
-    rm -f ended pid
+    rm -f ended
     key "$RECORD > /dev/null &" Enter
-    key "clear; sh -c 'echo \$\$ > pid; exec eptrace record -o live.eptrace -p '\$!; echo \$? > ended; kill \$!" Enter
+    key "clear; eptrace record -o live.eptrace -p \$!; echo \$? > ended; kill \$!" Enter
     shows " a second, "
     on_screen " written, " || fail "the size of the file is not shown"
-    kill -TERM "$(cat pid)"
+    key C-c
     until_ test -s ended
-    [ "$(cat ended)" = 0 ] || fail "a recording that SIGTERM ended gave $(cat ended)"
+    [ "$(cat ended)" = 0 ] || fail "a recording that Ctrl-C ended gave $(cat ended)"
     shows "bytes in live.eptrace"
     on_screen " a second, " && fail "the progress was left on the screen"
     eptrace report live.eptrace > report 2> said || fail "there is no report of the recording"
