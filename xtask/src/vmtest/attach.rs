@@ -22,7 +22,7 @@ const CUT: u64 = 2;
 
 pub(super) fn cases() -> Vec<Case> {
     let mut cases: Vec<Case> = [Backend::Kprobe, Backend::Fentry].map(running).into();
-    cases.extend(["INT", "TERM"].map(signalled));
+    cases.extend([signalled("INT", Backend::Fentry), signalled("TERM", Backend::Kprobe)]);
     cases.push(every_process());
     cases.push(gone_meanwhile());
     cases.push(no_btf());
@@ -46,9 +46,10 @@ fn running(backend: Backend) -> Case {
 }
 
 /// A signal ends the recording of a running process with a whole file.
-fn signalled(signal: &'static str) -> Case {
+fn signalled(signal: &'static str, backend: Backend) -> Case {
+    let backend = word(backend);
     let script = format!(
-        "{DEMO}\nrm -f ready\neptrace record -o whole.eptrace --ready-file ready --pid $demo 2> said &\ntracer=$!\n\
+        "{DEMO}\nrm -f ready\neptrace record -o whole.eptrace --backend {backend} --ready-file ready --pid $demo 2> said &\ntracer=$!\n\
          until [ -e ready ]; do kill -0 $tracer || exit 1; usleep 20000; done\n\
          kill -{signal} $tracer; wait $tracer || exit 1\nkill $demo; wait $demo\n\
          eptrace report --json whole.eptrace 2> said; code=$?\n[ -s said ] && cat said && exit 1\n\

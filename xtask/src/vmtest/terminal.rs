@@ -16,12 +16,14 @@ const CTYPE: &str = "/usr/lib/locale/C.utf8/LC_CTYPE";
 const NAME: &str = "eptrace top in a terminal follows keys and sizes, and gives the terminal back however it ends";
 
 pub(super) fn cases() -> Vec<Case> {
-    // Slowly: what is looked at is the terminal, and an emulated processor has enough to do with that.
+    // Slowly, and with the probes that are on soonest: what is looked at is the terminal, and an emulated processor has enough to
+    // do with that.
     let herd = "demos herd --mode lt --rhythm step --workers 4 --connections 1000000 --pause 200";
     let mut job = Job::new("top", &["sh", "-c", SCRIPT], 180);
-    job.env = [("TOP", &*format!("-- {herd}")), ("RECORD", herd), ("SHOWS", "demos/"), ("TRIES", "600")]
-        .map(|(name, value)| (name.into(), value.into()))
-        .into();
+    job.env =
+        [("TOP", &*format!("--backend kprobe -- {herd}")), ("RECORD", herd), ("SHOWS", "demos/"), ("TRIES", "600")]
+            .map(|(name, value)| (name.into(), value.into()))
+            .into();
     vec![Case {
         name: NAME.to_owned(),
         jobs: vec![job],

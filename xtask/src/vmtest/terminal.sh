@@ -83,7 +83,7 @@ on_screen "asked to panic" || fail "the panic was not reported on the screen tha
 if [ -n "$RECORD" ]; then
     rm -f ended
     key "$RECORD > /dev/null &" Enter
-    key "clear; eptrace record -o live.eptrace -p \$!; echo \$? > ended; kill \$!" Enter
+    key "clear; eptrace record --backend kprobe -o live.eptrace -p \$!; echo \$? > ended; kill \$!" Enter
     shows " a second, "
     on_screen " written, " || fail "the size of the file is not shown"
     key C-c
