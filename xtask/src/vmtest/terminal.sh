@@ -14,7 +14,7 @@ until_() {
     until "$@" > /dev/null 2>&1; do
         tries=$((tries + 1))
         [ "$tries" -lt "$TRIES" ] || fail "not seen: $*"
-        sleep 0.2 2> /dev/null || usleep 200000
+        sleep 0.1 2> /dev/null || usleep 100000
     done
 }
 on_screen() { screen | grep -qF -- "$1"; }

@@ -12,6 +12,8 @@ use crate::vmtest::terminal::SCRIPT;
 
 /// The recording that is played.
 const RECORDING: &str = "tracer/tests/data/herd-lt.eptrace";
+/// It lasts a second or two.
+const SPEED: &str = "0.05";
 
 pub(super) fn tests() -> Result<Tally> {
     if let Err(why) = tools::find_or_install(&tools::TMUX, "") {
@@ -27,7 +29,9 @@ pub(super) fn tests() -> Result<Tally> {
     let work = tempfile::tempdir().context("cannot create a temporary directory")?;
     let mut script = Command::new("sh");
     script.args(["-c", SCRIPT]).current_dir(work.path()).env("PATH", path).env("TMUX_TMPDIR", work.path());
-    script.env("TOP", workspace().join(RECORDING)).env("SHOWS", "demos/").env("TRIES", "600");
+    // Slowly, so that it has not ended before all keys are pressed.
+    let top = format!("--speed {SPEED} {}", workspace().join(RECORDING).display());
+    script.env("TOP", top).env("SHOWS", "demos/").env("TRIES", "600");
     let done = exec::captured(&mut script)?;
     let said = String::from_utf8_lossy(&done.stdout).into_owned();
     print!("{said}");
