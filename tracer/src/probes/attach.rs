@@ -101,6 +101,8 @@ unsafe impl Pod for Globals {}
 /// [`LoadError`]
 pub fn load(object: &[u8], config: Config, sizes: Sizes, btf: Option<&Btf>) -> Result<Ebpf, LoadError> {
     let globals = Globals(config);
+    // Nobody is written there without `--path`; a map has one place at least.
+    let woken = if config.path == 0 { 1 } else { sizes.entries };
     let ebpf = EbpfLoader::new()
         .btf(btf)
         .override_global("CONFIG", &globals, true)
@@ -109,6 +111,7 @@ pub fn load(object: &[u8], config: Config, sizes: Sizes, btf: Option<&Btf>) -> R
         .map_max_entries("TGIDS", sizes.entries)
         .map_max_entries("EVENTPOLLS", sizes.entries)
         .map_max_entries("TASKS", sizes.entries)
+        .map_max_entries("WOKEN", woken)
         .load(&in_place::linked(object, &config))
         .map_err(Box::new)?;
     if ebpf.map(EVENTS_MAP).is_none() {
