@@ -29,14 +29,9 @@ END { clear(@head); }
 "#;
 
 pub(super) fn cases() -> Vec<Case> {
-    [
-        (Mode::Lt, Backend::Kprobe),
-        (Mode::Lt, Backend::Fentry),
-        (Mode::Exclusive, Backend::Fentry),
-        (Mode::Oneshot, Backend::Kprobe),
-    ]
-    .map(|(mode, backend)| case(mode, backend))
-    .into()
+    [(Mode::Lt, Backend::Kprobe), (Mode::Exclusive, Backend::Fentry), (Mode::Oneshot, Backend::Kprobe)]
+        .map(|(mode, backend)| case(mode, backend))
+        .into()
 }
 
 fn case(mode: Mode, backend: Backend) -> Case {
