@@ -51,12 +51,12 @@ pub(super) fn tests(shape: &Shape, kernels: &[Selector], filter: &str, matrix: &
         progress::say(&format!("{}: {tally} in {:.1} s", kernel.name, start.elapsed().as_secs_f64()));
         tally
     };
-    // A guest often waits for one of its processors only: a second one makes use of the other. The newest kernels take longest.
-    let parts = numbered
-        .into_iter()
-        .rev()
-        .flat_map(|(number, kernel)| cases.chunks(cases.len().div_ceil(PARTS)).map(move |part| (number, kernel, part)));
-    let next = Mutex::new(parts);
+    // A guest often waits for one of its processors only: a second one makes use of the other. What takes longest comes first, so that
+    // neither is left alone for long: the last cases, and the newest kernels.
+    let parts = cases.chunks(cases.len().div_ceil(PARTS)).rev();
+    let numbered = &numbered;
+    let queued = parts.flat_map(|part| numbered.iter().rev().map(move |(number, kernel)| (*number, *kernel, part)));
+    let next = Mutex::new(queued);
     let queue = || {
         let mut total = Tally::default();
         while let Some((number, kernel, part)) = { next.lock().unwrap_or_else(PoisonError::into_inner).next() } {
