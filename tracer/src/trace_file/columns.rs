@@ -7,7 +7,7 @@ use tracer_common::Hook;
 
 use super::rows::RowKind;
 use super::storage::{Comm, Filled, Filling, Named, Number, Storage, Text};
-use crate::event::{LossReason, MarkKind};
+use crate::event::{LossReason, MarkKind, TraceInfo};
 
 type U8 = Number<UInt8Type>;
 type U16 = Number<UInt16Type>;
@@ -20,7 +20,7 @@ macro_rules! columns {
     (
         required { $($must:ident: $must_type:ty,)+ }
         nullable { $($may:ident: $may_type:ty,)+ }
-        added { $($late:ident: $late_type:ty,)+ }
+        added { $($late:ident: $late_type:ty $(, of $hook:ident)?;)+ }
     ) => {
         /// A batch that is being filled.
         #[derive(Default)]
@@ -67,6 +67,9 @@ macro_rules! columns {
 
         /// Columns that files of format 1.0 do not have: there they are null.
         pub(super) const ADDED: &[&str] = &[$(stringify!($late),)+];
+
+        /// Those of them that only the records of one hook fill.
+        const OF_ONE_HOOK: &[(&str, Hook)] = &[$($((stringify!($late), Hook::$hook),)?)+];
     };
 }
 
@@ -128,17 +131,25 @@ columns! {
         audit_list: U32,
     }
     added {
-        ns_tgid: U32,
-        ns_tid: U32,
-        wake_after_ns: U32,
-        left: U32,
-        io_call: U32,
-        io_flags: U32,
-        softirq_ts_ns: U64,
-        softirq: U32,
-        interrupt_ts_ns: U64,
-        sock_ts_ns: U64,
-        wake_ts_ns: U64,
-        cause_cpu: U32,
+        ns_tgid: U32;
+        ns_tid: U32;
+        wake_after_ns: U32;
+        left: U32, of Io;
+        io_call: U32, of Io;
+        io_flags: U32, of Io;
+        softirq_ts_ns: U64, of Path;
+        softirq: U32, of Path;
+        interrupt_ts_ns: U64, of Path;
+        sock_ts_ns: U64, of Path;
+        wake_ts_ns: U64, of Path;
+        cause_cpu: U32, of Path;
     }
+}
+
+/// Whether a trace has a column: one that only the records of a hook fill is left out where that hook is known not to be attached. An
+/// empty column costs as much as one with values, in every batch.
+pub(super) fn has(column: &str, info: &TraceInfo) -> bool {
+    let attached = |hook: Hook| info.hooks.iter().any(|held| held.hook == hook.name() && !held.backend.is_empty());
+    let filled_by = OF_ONE_HOOK.iter().find(|(name, _)| *name == column);
+    info.hooks.is_empty() || filled_by.is_none_or(|(_, hook)| attached(*hook))
 }

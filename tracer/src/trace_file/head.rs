@@ -7,9 +7,9 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use arrow_ipc::convert::try_fb_to_schema;
-use arrow_schema::{FieldRef, Schema, SchemaRef};
+use arrow_schema::{Field, FieldRef, Schema, SchemaRef};
 
-use super::columns::{ADDED, fields};
+use super::columns::{ADDED, fields, has};
 use super::{FORMAT, FORMAT_KEY, INFO_KEY, ReadError};
 use crate::event::TraceInfo;
 
@@ -47,7 +47,8 @@ pub(super) fn schema(info: &TraceInfo) -> Result<Schema, serde_json::Error> {
         (FORMAT_KEY.to_owned(), FORMAT.to_string()),
         (INFO_KEY.to_owned(), serde_json::to_string(info)?),
     ]);
-    Ok(Schema::new_with_metadata(fields(), metadata))
+    let columns: Vec<Field> = fields().into_iter().filter(|field| has(field.name(), info)).collect();
+    Ok(Schema::new_with_metadata(columns, metadata))
 }
 
 /// What the head of a trace file says.
@@ -59,7 +60,7 @@ pub(super) struct Head {
     pub(super) schema: SchemaRef,
     /// Where our columns stand in it, in our order, without those that it lacks.
     pub(super) projection: Vec<usize>,
-    /// Which of our columns it lacks: places in our order, ascending. They were added after it was written.
+    /// Which of our columns it lacks: places in our order, ascending. They were added after it was written, or no hook filled them.
     pub(super) absent: Vec<usize>,
     /// Our columns alone, in our order.
     pub(super) projected: Schema,

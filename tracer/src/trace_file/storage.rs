@@ -108,31 +108,32 @@ impl<T: ArrowPrimitiveType> Numbers<T> {
 /// Values at the rows whose bits are set. What lies below a null is nobody's business, and the last value again is what compresses
 /// best.
 fn spread<N: Copy>(values: &[N], present: &[u64], rows: usize, first: N) -> Vec<N> {
+    /// More than a word's values and the one before them, and a power of two: no index that is masked to it is beyond it.
+    const WINDOW: usize = 2 * ROWS_PER_WORD;
     let mut cells = Vec::with_capacity(rows.next_multiple_of(ROWS_PER_WORD));
     let (mut rest, mut last) = (values, first);
+    let mut window = [first; WINDOW];
     for &word in present {
-        let dense = if word == u64::MAX { rest.split_at_checked(ROWS_PER_WORD) } else { None };
-        if let Some((these, others)) = dense {
+        let (these, others) = rest.split_at(rest.len().min(word.count_ones() as usize));
+        rest = others;
+        if these.len() == ROWS_PER_WORD {
             cells.extend_from_slice(these);
-            last = these.last().copied().unwrap_or(last);
-            rest = others;
-            continue;
-        }
-        if word == 0 {
+        } else if these.is_empty() {
             cells.resize(cells.len() + ROWS_PER_WORD, last);
-            continue;
-        }
-        let mut left = word;
-        for _ in 0..ROWS_PER_WORD {
-            if left & 1 == 1
-                && let Some((value, others)) = rest.split_first()
-            {
-                last = *value;
-                rest = others;
+        } else {
+            window[0] = last;
+            window[1..=these.len()].copy_from_slice(these);
+            if these.len() < word.count_ones() as usize {
+                window[these.len() + 1..].fill(these.last().copied().unwrap_or(last));
             }
-            left >>= 1;
-            cells.push(last);
+            // Without a branch: where values come and go, none could be foretold.
+            let mut place = 0;
+            cells.extend_from_slice(&std::array::from_fn::<N, ROWS_PER_WORD, _>(|row| {
+                place += (word >> row & 1) as usize;
+                window[place % WINDOW]
+            }));
         }
+        last = these.last().copied().unwrap_or(last);
     }
     cells.truncate(rows);
     cells

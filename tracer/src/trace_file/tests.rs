@@ -23,14 +23,19 @@ fn info() -> TraceInfo {
         kernel: "6.1.0".to_owned(),
         target: "-- a \"quoted\" command\n".to_owned(),
         realtime_ns: u64::MAX,
-        hooks: vec![HookInfo {
-            hook: "ctl".to_owned(),
-            backend: "fentry".to_owned(),
-            targets: vec!["do_epoll_ctl".to_owned()],
-            missing: String::new(),
-        }],
+        // Those whose columns a trace may lack are attached.
+        hooks: ["ctl", "io", "path"].map(|hook| attached(hook, "fentry")).into(),
         file_kinds: BTreeMap::from([(u64::MAX, "socket".to_owned())]),
         ..TraceInfo::default()
+    }
+}
+
+fn attached(hook: &str, backend: &str) -> HookInfo {
+    HookInfo {
+        hook: hook.to_owned(),
+        backend: backend.to_owned(),
+        targets: vec!["do_epoll_ctl".to_owned()],
+        missing: String::new(),
     }
 }
 

@@ -4,12 +4,12 @@ use std::fs::{File, OpenOptions, remove_file};
 use std::io::{self, Write};
 use std::path::PathBuf;
 
-use arrow_array::RecordBatch;
+use arrow_array::{Array as _, ArrayRef, RecordBatch};
 use arrow_ipc::writer::{IpcWriteOptions, StreamWriter};
 use arrow_ipc::{CompressionType, MetadataVersion};
 use arrow_schema::{ArrowError, SchemaRef};
 
-use super::columns::Columns;
+use super::columns::{Columns, fields, has};
 use super::head::schema;
 use super::{BATCH_ROWS, WriteError, rows};
 use crate::event::{Event, TraceInfo};
@@ -104,6 +104,8 @@ pub struct Writer<W: Write> {
     /// Encodes into memory, so that an error of `out` is not mistaken for one of the encoder.
     encoder: StreamWriter<Vec<u8>>,
     schema: SchemaRef,
+    /// Which of all columns, in their order, `schema` has.
+    present: Vec<bool>,
     columns: Columns,
     /// Rows in `columns`.
     waiting: usize,
@@ -142,6 +144,7 @@ impl<W: Write> Writer<W> {
             out,
             path,
             encoder,
+            present: fields().iter().map(|field| has(field.name(), info)).collect(),
             schema,
             columns: Columns::default(),
             waiting: 0,
@@ -183,6 +186,7 @@ impl<W: Write> Writer<W> {
         let encoded = self
             .columns
             .take(rows)
+            .and_then(|columns| self.of_this_trace(columns))
             .and_then(|columns| RecordBatch::try_new(SchemaRef::clone(&self.schema), columns))
             .and_then(|batch| self.encoder.write(&batch));
         self.encoded(encoded)?;
@@ -207,6 +211,19 @@ impl<W: Write> Writer<W> {
         let encoded = self.encoder.finish();
         self.encoded(encoded)?;
         Ok(self.totals)
+    }
+
+    /// The columns that the schema has. The others must be empty.
+    fn of_this_trace(&self, columns: Vec<ArrayRef>) -> Result<Vec<ArrayRef>, ArrowError> {
+        let mut kept = Vec::with_capacity(self.present.len());
+        for (column, present) in columns.into_iter().zip(&self.present) {
+            if *present {
+                kept.push(column);
+            } else if column.null_count() < column.len() {
+                return Err(ArrowError::SchemaError("a row of a hook that is not attached".to_owned()));
+            }
+        }
+        Ok(kept)
     }
 
     fn encoded(&mut self, result: Result<(), ArrowError>) -> Result<(), WriteError> {

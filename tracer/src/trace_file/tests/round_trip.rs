@@ -1,17 +1,19 @@
 //! What is written is what is read.
 
+use arrow_ipc::reader::StreamReader;
 use arrow_ipc::{MessageHeader, root_as_message};
 use proptest::collection::vec;
 use proptest::test_runner::Config;
 use proptest::{prop_assert, prop_assert_eq, proptest};
 use tracer_common::events::ctl_flags;
 
+use super::super::columns::fields;
 use super::super::frame::{Frame, Frames};
 use super::super::guard::MAX_HEAD_BYTES;
-use super::super::{BATCH_ROWS, FORMAT, Reader};
+use super::super::{BATCH_ROWS, FORMAT, Reader, Writer};
 use super::arbitrary::{event, one_of_each};
-use super::{PATH, STOPPED, info, read, written};
-use crate::event::Event;
+use super::{PATH, STOPPED, attached, info, read, written};
+use crate::event::{Event, TraceInfo};
 
 proptest! {
     #![proptest_config(Config { cases: 400, failure_persistence: None, ..Config::default() })]
@@ -62,6 +64,45 @@ fn a_dictionary_stands_in_the_file_once() {
     // Kind, hook, reason, mark.
     assert_eq!(count(&one), 4);
     assert_eq!(count(&many), 4);
+}
+
+#[test]
+fn columns_of_a_hook_that_is_not_attached_are_left_out_and_read_as_null() {
+    let of = |hooks: &[(&str, &str)]| {
+        let hooks = hooks.iter().map(|(hook, backend)| attached(hook, backend)).collect();
+        let mut bytes = Vec::new();
+        let mut writer = Writer::new(&mut bytes, PATH, &TraceInfo { hooks, ..info() }).unwrap();
+        writer.push(&STOPPED).unwrap();
+        writer.finish().unwrap();
+        let columns: Vec<String> = StreamReader::try_new(&bytes[..], None)
+            .unwrap()
+            .schema()
+            .fields()
+            .iter()
+            .map(|field| field.name().clone())
+            .collect();
+        assert_eq!(read(&bytes).unwrap().events, [STOPPED]);
+        columns
+    };
+    let all: Vec<String> = fields().iter().map(|field| field.name().clone()).collect();
+    assert_eq!(of(&[]), all, "where nothing is known of hooks, every column is there");
+    assert_eq!(of(&[("io", "tracepoint"), ("path", "fentry")]), all);
+    let without_path = of(&[("ctl", "fentry"), ("io", "tracepoint"), ("path", "")]);
+    assert!(without_path.contains(&"io_call".to_owned()) && !without_path.contains(&"softirq_ts_ns".to_owned()));
+    let neither = of(&[("ctl", "fentry")]);
+    assert_eq!(neither.len() + 9, all.len());
+}
+
+#[test]
+fn a_row_of_a_hook_that_is_not_attached_is_refused_and_not_lost_in_silence() {
+    let info = TraceInfo { hooks: vec![attached("ctl", "fentry")], ..info() };
+    for event in one_of_each() {
+        let mut bytes = Vec::new();
+        let mut writer = Writer::new(&mut bytes, PATH, &info).unwrap();
+        writer.push(&event).unwrap();
+        let refused = matches!(event, Event::Io(_) | Event::Path(_));
+        assert_eq!(writer.flush().is_err(), refused, "{event:?}");
+    }
 }
 
 #[test]
