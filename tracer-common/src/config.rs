@@ -253,6 +253,10 @@ pub struct Config {
     pub cast_function: u32,
     /// 1: the probes tell the way of an event to the task that it wakes.
     pub path: u32,
+    /// 1: the kernel gives the current task as a pointer whose type the verifier knows (`bpf_get_current_task_btf`, 5.11 on).
+    pub typed_task: u32,
+    /// Not used.
+    pub pad: u32,
 }
 
 /// The number of a helper that no kernel has, which the object calls where the loader puts a call of `bpf_rdonly_cast`.
@@ -315,11 +319,13 @@ impl Config {
         longs_type: 0,
         cast_function: 0,
         path: 0,
+        typed_task: 0,
+        pad: 0,
     };
 }
 
 const _: () = assert!(size_of::<Layout>() == 66 * 4);
-const _: () = assert!(size_of::<Config>() == 66 * 4 + 4 * 8 + 12 * 4 && align_of::<Config>() == 8);
+const _: () = assert!(size_of::<Config>() == 66 * 4 + 4 * 8 + 14 * 4 && align_of::<Config>() == 8);
 
 #[cfg(test)]
 mod tests {

@@ -51,13 +51,13 @@ pub fn send_events_kretprobe(ctx: RetProbeContext) -> u32 {
 /// 5.10: `__poll_t ep_send_events_proc(struct eventpoll *ep, struct list_head *head, void *priv)`
 #[fexit]
 pub fn send_events_proc_fexit(ctx: FExitContext) -> u32 {
-    done(ctx.arg(0), ctx.arg(1))
+    done::<true>(ctx.arg(0), ctx.arg(1))
 }
 
 /// 5.10: `__poll_t ep_read_events_proc(struct eventpoll *ep, struct list_head *head, void *priv)`
 #[fexit]
 pub fn read_events_proc_fexit(ctx: FExitContext) -> u32 {
-    done(ctx.arg(0), ctx.arg(1))
+    done::<true>(ctx.arg(0), ctx.arg(1))
 }
 
 /// Keeps the arguments of [`send_events_proc_fexit`] or [`read_events_proc_fexit`] for [`scan_proc_kretprobe`].
@@ -87,7 +87,7 @@ pub fn scan_proc_kretprobe(ctx: RetProbeContext) -> u32 {
 with_twins! {
     /// 5.11 to 7.3: `void ep_done_scan(struct eventpoll *ep, struct list_head *txlist)`
     fentry [done_scan_fentry, done_scan_fentry_2, done_scan_fentry_3, done_scan_fentry_4](ctx: FEntryContext) -> u32 {
-        (Point::Scan, Hook::Scan) => { done(ctx.arg(0), ctx.arg(1)) }
+        (Point::Scan, Hook::Scan) => { done::<true>(ctx.arg(0), ctx.arg(1)) }
     }
 }
 
@@ -95,7 +95,7 @@ with_twins! {
 #[kprobe]
 pub fn done_scan_kprobe(ctx: ProbeContext) -> u32 {
     match (ctx.arg(0), ctx.arg(1)) {
-        (Some(ep), Some(list)) => done(ep, list),
+        (Some(ep), Some(list)) => done::<false>(ep, list),
         _ => 0,
     }
 }
@@ -121,15 +121,16 @@ fn sent(ep: u64, delivered: i32) -> u32 {
     if !filter::enabled() {
         return 0;
     }
-    settle(Hook::Scan, body(ep, delivered, 0))
+    settle(Hook::Scan, body::<false>(ep, delivered, 0))
 }
 
+/// `TYPED`: fentry and fexit give the arguments as pointers whose types the verifier knows, and lets a program load from there.
 #[inline(always)]
-fn done(ep: u64, list: u64) -> u32 {
+fn done<const TYPED: bool>(ep: u64, list: u64) -> u32 {
     if !filter::enabled() {
         return 0;
     }
-    settle(Hook::Scan, body(ep, DELIVERED_UNKNOWN, list))
+    settle(Hook::Scan, body::<TYPED>(ep, DELIVERED_UNKNOWN, list))
 }
 
 #[inline(always)]
@@ -194,31 +195,36 @@ fn kept(sp: u64) -> Result<(), Miss> {
     // SAFETY: as in `unended`.
     unsafe { (*state).scans = depth - 1 };
     let _ = SCANS.remove(key);
-    body(ep, DELIVERED_UNKNOWN, list)
+    body::<false>(ep, DELIVERED_UNKNOWN, list)
 }
 
 /// What the lists hold when a scan ends: flags, and the first item that it did not reach.
 #[inline(always)]
-fn lists(ep: u64, list: u64) -> Result<(u32, u64), Miss> {
+fn lists<const TYPED: bool>(ep: u64, list: u64) -> Result<(u32, u64), Miss> {
+    let read = #[inline(always)]
+    |address: u64| {
+        // SAFETY: the verifier has checked the load; the eventpoll lives while it is scanned.
+        if TYPED { Ok(unsafe { *(address as *const u64) }) } else { kread::kernel::<u64>(address) }
+    };
     let mut flags = scan_flags::LISTS_KNOWN;
     let rdllist = ep + offset!(ep_rdllist) as u64;
-    if kread::kernel::<u64>(rdllist)? != rdllist {
+    if read(rdllist)? != rdllist {
         flags |= scan_flags::REQUEUED;
     }
     let mut first_left = 0;
-    let next = kread::kernel::<u64>(list)?;
+    let next = read(list)?;
     if next != list {
         flags |= scan_flags::LEFT_OVER;
         first_left = next.wrapping_sub(offset!(epitem_rdllink) as u64);
     }
-    if kread::kernel::<u64>(ep + offset!(ep_ovflist) as u64)? != 0 {
+    if read(ep + offset!(ep_ovflist) as u64)? != 0 {
         flags |= scan_flags::OVERFLOW;
     }
     Ok((flags, first_left))
 }
 
 #[inline(always)]
-fn body(ep: u64, delivered: i32, list: u64) -> Result<(), Miss> {
+fn body<const TYPED: bool>(ep: u64, delivered: i32, list: u64) -> Result<(), Miss> {
     // Only a traced task's wait is remembered: then its eventpoll is traced.
     let in_wait = ep != 0 && tasks::waits_on(current_tid()) == ep;
     if !in_wait && !filter::traced_ep(ep) {
@@ -227,7 +233,7 @@ fn body(ep: u64, delivered: i32, list: u64) -> Result<(), Miss> {
     let before = changes(ep)?;
     let now = Now::take();
     let list = if config!(scan_list_is_head) == 0 { 0 } else { list };
-    let (mut flags, first_left) = if list == 0 { (0, 0) } else { lists(ep, list)? };
+    let (mut flags, first_left) = if list == 0 { (0, 0) } else { lists::<TYPED>(ep, list)? };
     if in_wait {
         flags |= scan_flags::IN_WAIT;
     }

@@ -18,6 +18,7 @@ const EVENTPOLL_FOPS: &str = "eventpoll_fops";
 
 /// What was found out about this kernel before anything is loaded.
 #[derive(Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a fact by itself; no two of them are a state")]
 pub struct Facts {
     /// Where the BTF was read.
     pub btf_path: PathBuf,
@@ -39,6 +40,8 @@ pub struct Facts {
     pub preemptible: bool,
     /// How the probes can read the kernel's memory in place.
     pub in_place: Option<InPlace>,
+    /// The current task comes as a pointer whose type the verifier knows.
+    pub typed_task: bool,
     /// Where `missed` lies in the kernel's `struct bpf_link_info`, if it counts skipped kprobes.
     pub missed_offset: Option<usize>,
 }
@@ -92,6 +95,7 @@ impl Facts {
                 .any(|name| parameter(name, 1).is_some_and(|list| list.contains("struct list_head"))),
             preemptible: System::read().preemptible.unwrap_or(true),
             in_place: InPlace::of(&btf),
+            typed_task: btf.function_id("bpf_get_current_task_btf").is_some(),
             missed_offset: btf
                 .field_offset("bpf_link_info", "perf_event.kprobe.missed")
                 .ok()
@@ -121,6 +125,7 @@ impl Facts {
             },
             longs_type: self.in_place.map_or(0, |found| found.longs),
             cast_function: self.in_place.map_or(0, |found| found.function),
+            typed_task: u32::from(self.typed_task),
             ..Config::EMPTY
         }
     }
