@@ -46,11 +46,11 @@ fn case(mode: Mode, backend: Backend) -> Case {
     Case {
         name: format!("herd {}: bpftrace counts what eptrace counts with {}", word(mode), word(backend)),
         jobs: vec![bpftrace, report],
-        check: Box::new(|results| agree(&results[0], &results[1])),
+        check: Box::new(move |results| agree(&spec, &results[0], &results[1])),
     }
 }
 
-fn agree(traced: &JobResult, report: &JobResult) -> Result<()> {
+fn agree(spec: &Spec, traced: &JobResult, report: &JobResult) -> Result<()> {
     succeeded(traced, "bpftrace around eptrace record")?;
     let demo = traced
         .out()
@@ -63,6 +63,7 @@ fn agree(traced: &JobResult, report: &JobResult) -> Result<()> {
         return preempted::lost_little(&report);
     }
     herd::counts_are_exact(&outcome)?;
+    herd::fan_out_is_exact(spec, &report)?;
     let counts = traced.files.get("counts").context("bpftrace wrote no counts")?;
     let counts = String::from_utf8_lossy(counts);
     let total = |key: &str| report.pointer(&format!("/totals/{key}")).and_then(Value::as_u64);

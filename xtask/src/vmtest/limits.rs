@@ -13,27 +13,28 @@ use crate::vmtest::Case;
 const TIMEOUT_S: u64 = 180;
 const TRACE: &str = "many.arrow";
 /// Items of the one eventpoll, and eventpolls with one item each.
-const ITEMS: &str = "100000";
-const EPOLLS: &str = "10000";
+const ITEMS: u32 = 100_000;
+const EPOLLS: u32 = 10_000;
 /// Address space of a recorder or a report, KiB: it fails to get more.
 const ADDRESS_SPACE_KIB: &str = "786432";
 
 pub(super) fn cases() -> Vec<Case> {
-    ["fentry", "kprobe"].map(case).into()
+    // What is bounded is the same with both backends: one of them has to take all that.
+    vec![case("fentry", ITEMS, EPOLLS), case("kprobe", ITEMS / 10, EPOLLS / 10)]
 }
 
-fn case(backend: &'static str) -> Case {
+fn case(backend: &'static str, items: u32, epolls: u32) -> Case {
     let bounded = |what: &str, command: &str| {
         let script = format!("ulimit -v {ADDRESS_SPACE_KIB}; exec {command}");
         Job::new(what, &["sh", "-c", &script], TIMEOUT_S)
     };
-    let demo = format!("demos many --json --items {ITEMS} --epolls {EPOLLS}");
+    let demo = format!("demos many --json --items {items} --epolls {epolls}");
     Case {
-        name: format!("{ITEMS} items and {EPOLLS} eventpolls are traced exactly within bounded memory with {backend}"),
+        name: format!("{items} items and {epolls} eventpolls are traced exactly within bounded memory with {backend}"),
         jobs: vec![
             bounded("the recorded demo", &format!("eptrace record --backend {backend} -o {TRACE} -- {demo}")),
             bounded("the report", &format!("eptrace report --json {TRACE}")),
-            bounded("the report with small bounds", &format!("eptrace report --json --max-live 1000 {TRACE}")),
+            bounded("the report with small bounds", &format!("eptrace report --json --max-live 500 {TRACE}")),
             Job::new("the removal", &["rm", "-f", TRACE], 10),
         ],
         check: Box::new(|results| {

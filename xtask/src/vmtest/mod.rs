@@ -36,8 +36,38 @@ pub(crate) struct Case {
 /// Judges the results of a case's jobs, in their order.
 pub(crate) type Check = Box<dyn Fn(&[JobResult]) -> Result<()> + Send + Sync>;
 
-/// All cases whose name contains `filter`.
-pub(crate) fn cases(filter: &str) -> Vec<Case> {
+/// What is to be tested.
+pub(crate) struct Suite {
+    /// On each kernel.
+    pub(crate) each: Vec<Case>,
+    /// On one of them: what eptrace does with its terminal, its files and its verdicts, whatever kernel the events are from.
+    pub(crate) once: Vec<Case>,
+}
+
+impl Suite {
+    /// The cases whose names contain `filter`.
+    pub(crate) fn new(filter: &str) -> Self {
+        let mut suite = Self { each: each(), once: once() };
+        suite.each.retain(|case| case.name.contains(filter));
+        suite.once.retain(|case| case.name.contains(filter));
+        suite
+    }
+
+    /// All of them.
+    pub(crate) fn all(&self) -> Vec<&Case> {
+        self.each.iter().chain(&self.once).collect()
+    }
+}
+
+fn once() -> Vec<Case> {
+    let mut cases = terminal::cases();
+    cases.extend(pages::cases());
+    cases.push(loss::verdict());
+    cases.push(snapshot::played());
+    cases
+}
+
+fn each() -> Vec<Case> {
     let mut cases = hooks::cases();
     cases.extend(herd::cases());
     cases.extend(independent::cases());
@@ -49,24 +79,22 @@ pub(crate) fn cases(filter: &str) -> Vec<Case> {
     cases.extend(loss::cases());
     cases.extend(limits::cases());
     cases.extend(life::cases());
-    cases.extend(pages::cases());
-    cases.extend(terminal::cases());
     cases.extend(steps::cases());
     cases.extend(path::cases());
     cases.extend(lint::cases());
     cases.extend(foreign::cases());
-    cases.retain(|case| case.name.contains(filter));
     cases
 }
 
 #[cfg(test)]
 mod tests {
-    use super::cases;
+    use super::Suite;
     use std::collections::BTreeSet;
 
     #[test]
     fn every_case_has_a_name_of_its_own_and_jobs() {
-        let all = cases("");
+        let suite = Suite::new("");
+        let all = suite.all();
         let names: BTreeSet<&str> = all.iter().map(|case| case.name.as_str()).collect();
         assert_eq!(names.len(), all.len());
         assert!(all.iter().all(|case| !case.jobs.is_empty()));
@@ -74,7 +102,10 @@ mod tests {
 
     #[test]
     fn the_filter_keeps_the_cases_whose_name_contains_it() {
-        assert!(cases("no such case").is_empty());
-        assert!(cases("exclusive").iter().all(|case| case.name.contains("exclusive")));
+        assert!(Suite::new("no such case").all().is_empty());
+        let (exclusive, pages) = (Suite::new("exclusive"), Suite::new("becomes a page"));
+        assert!(!exclusive.each.is_empty() && exclusive.once.is_empty());
+        assert!(exclusive.each.iter().all(|case| case.name.contains("exclusive")));
+        assert!(pages.each.is_empty() && pages.once.len() == 1);
     }
 }

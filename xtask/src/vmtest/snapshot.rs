@@ -80,14 +80,13 @@ pub(super) fn cases() -> Vec<Case> {
     vec![
         case("a snapshot shows what stands in the kernel, a stuck scan as well", STANDING, standing::judge),
         case("a snapshot of 10000 items has the tree that fdinfo lists", MANY, tree::judge),
-        played(),
         case("a snapshot of a busy program is consistent or says that it may be torn", BUSY, busy),
         case("a snapshot of what is not there is refused in a sentence", REFUSED, refused),
     ]
 }
 
 /// Beside the recording that a page was made of.
-fn played() -> Case {
+pub(super) fn played() -> Case {
     let mut case = case(
         "the player of a page draws the trees that a snapshot reads from the kernel",
         played::PLAYED,

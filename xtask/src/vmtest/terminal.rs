@@ -33,17 +33,17 @@ pub(super) fn cases() -> Vec<Case> {
     }]
 }
 
-fn wanted(cases: &[Case]) -> bool {
+fn wanted(cases: &[&Case]) -> bool {
     cases.iter().any(|case| case.name == NAME)
 }
 
 /// The program of this machine that the case needs in the guest.
-pub(crate) fn programs(cases: &[Case]) -> Result<Vec<PathBuf>> {
+pub(crate) fn programs(cases: &[&Case]) -> Result<Vec<PathBuf>> {
     wanted(cases).then(|| tools::find_or_install(&tools::TMUX, "")).into_iter().collect()
 }
 
 /// What else it needs there.
-pub(crate) fn files(cases: &[Case]) -> Vec<(PathBuf, String)> {
+pub(crate) fn files(cases: &[&Case]) -> Vec<(PathBuf, String)> {
     let files = wanted(cases).then(|| (PathBuf::from(CTYPE), CTYPE.to_owned()));
     files.into_iter().collect()
 }

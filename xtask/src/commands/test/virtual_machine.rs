@@ -14,7 +14,7 @@ use crate::vm::plan::{Job, Plan};
 use crate::vm::protocol::Frame;
 use crate::vm::session::{self, JobResult, Shape};
 use crate::vmtest::matrix::Matrix;
-use crate::vmtest::{self, Case, foreign, terminal};
+use crate::vmtest::{Case, Suite, foreign, terminal};
 
 /// How many guests run at a time.
 const GUESTS: usize = 2;
@@ -25,8 +25,9 @@ const PARTS: usize = 2;
 
 /// Runs all cases on all kernels; `matrix` takes what they say of kernels and backends.
 pub(super) fn tests(shape: &Shape, kernels: &[Selector], filter: &str, matrix: &mut Matrix) -> Result<Tally> {
-    let cases = vmtest::cases(filter);
-    if cases.is_empty() {
+    let suite = Suite::new(filter);
+    let all = suite.all();
+    if all.is_empty() {
         return Ok(Tally::default());
     }
     let otherwise = ", or leave the virtual machine out with --no-vm";
@@ -35,10 +36,10 @@ pub(super) fn tests(shape: &Shape, kernels: &[Selector], filter: &str, matrix: &
     let kernels = kernels.iter().map(kernel::resolve).collect::<Result<Vec<_>>>()?;
     let programs = guest_build::build(&["xtask", "eptrace", "demos"])?;
     let mut packed = vec![programs.join("eptrace"), programs.join("demos"), bpftrace];
-    packed.extend(foreign::programs(&cases)?);
-    packed.extend(terminal::programs(&cases)?);
-    let mut files = foreign::files(&cases, &programs)?;
-    files.extend(terminal::files(&cases));
+    packed.extend(foreign::programs(&all)?);
+    packed.extend(terminal::programs(&all)?);
+    let mut files = foreign::files(&all, &programs)?;
+    files.extend(terminal::files(&all));
     let contents =
         Contents { init: programs.join("xtask"), programs: packed, files, busybox: Some(busybox::busybox()?) };
     let numbered: Vec<(usize, &Kernel)> = kernels.iter().map(|kernel| (matrix.kernel(&kernel.name), kernel)).collect();
@@ -53,9 +54,11 @@ pub(super) fn tests(shape: &Shape, kernels: &[Selector], filter: &str, matrix: &
     };
     // A guest often waits for one of its processors only: a second one makes use of the other. What takes longest comes first, so that
     // neither is left alone for long: the last cases, and the newest kernels.
-    let parts = cases.chunks(cases.len().div_ceil(PARTS)).rev();
+    let parts = suite.each.chunks(suite.each.len().div_ceil(PARTS).max(1)).rev();
     let numbered = &numbered;
     let queued = parts.flat_map(|part| numbered.iter().rev().map(move |(number, kernel)| (*number, *kernel, part)));
+    let once = numbered.first().filter(|_| !suite.once.is_empty());
+    let queued = queued.chain(once.map(|(number, kernel)| (*number, *kernel, suite.once.as_slice())));
     let next = Mutex::new(queued);
     let queue = || {
         let mut total = Tally::default();

@@ -21,7 +21,7 @@ pub(super) fn cases() -> Vec<Case> {
 }
 
 /// What the guest needs for these cases, each file with its place there. The first word of a case's name is the program's.
-pub(crate) fn files(cases: &[Case], build: &Path) -> Result<Vec<(PathBuf, String)>> {
+pub(crate) fn files(cases: &[&Case], build: &Path) -> Result<Vec<(PathBuf, String)>> {
     let wanted = |program: &str| cases.iter().any(|case| case.name.split(' ').next() == Some(program));
     let mut files = Vec::new();
     if wanted(selftest::PROGRAM) {
@@ -34,7 +34,7 @@ pub(crate) fn files(cases: &[Case], build: &Path) -> Result<Vec<(PathBuf, String
 }
 
 /// The programs of this machine that these cases need in the guest.
-pub(crate) fn programs(cases: &[Case]) -> Result<Vec<PathBuf>> {
+pub(crate) fn programs(cases: &[&Case]) -> Result<Vec<PathBuf>> {
     let traced =
         cases.iter().any(|case| case.jobs.iter().any(|job| job.env.iter().any(|(name, _)| name == strace::CALLS)));
     traced.then(|| tools::find_or_install(&tools::STRACE, "")).into_iter().collect()

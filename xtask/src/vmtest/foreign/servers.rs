@@ -26,14 +26,14 @@ const REQUESTS: u64 = 20;
 const WORKERS: u64 = 3;
 
 pub(super) fn cases() -> Vec<Case> {
-    // Without its mutex nginx registers the shared socket with EPOLLEXCLUSIVE.
-    let exclusive = [Backend::Kprobe, Backend::Fentry].map(|backend| nginx(backend, "EPOLLEXCLUSIVE", "", "off"));
-    let mut cases: Vec<Case> = exclusive.into();
-    cases.push(nginx(Backend::Kprobe, "a socket per worker", "reuseport", "off"));
-    cases.push(nginx(Backend::Fentry, "a mutex around accept", "", "on"));
-    cases.push(memcached(Backend::Fentry, false));
-    cases.push(memcached(Backend::Kprobe, true));
-    cases
+    vec![
+        // Without its mutex nginx registers the shared socket with EPOLLEXCLUSIVE.
+        nginx(Backend::Fentry, "EPOLLEXCLUSIVE", "", "off"),
+        nginx(Backend::Kprobe, "a socket per worker", "reuseport", "off"),
+        nginx(Backend::Kprobe, "a mutex around accept", "", "on"),
+        memcached(Backend::Fentry, false),
+        memcached(Backend::Kprobe, true),
+    ]
 }
 
 fn nginx(backend: Backend, what: &str, listen: &str, mutex: &str) -> Case {
