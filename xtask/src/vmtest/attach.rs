@@ -21,12 +21,12 @@ until grep -qx herd-w3 /proc/$demo/task/*/comm 2> /dev/null; do kill -0 $demo ||
 const CUT: u64 = 2;
 
 pub(super) fn cases() -> Vec<Case> {
-    let mut cases: Vec<Case> = [Backend::Kprobe, Backend::Fentry].map(running).into();
-    cases.extend([signalled("INT", Backend::Fentry), signalled("TERM", Backend::Kprobe)]);
-    cases.push(every_process());
-    cases.push(gone_meanwhile());
-    cases.push(no_btf());
-    cases
+    vec![running(Backend::Kprobe), running(Backend::Fentry), no_btf()]
+}
+
+/// How a trace ends, and one of everything.
+pub(super) fn endings() -> Vec<Case> {
+    vec![signalled("INT", Backend::Fentry), signalled("TERM", Backend::Kprobe), every_process(), gone_meanwhile()]
 }
 
 /// Workers that sleep in `epoll_wait` when the probes are attached are seen from the first connection on.

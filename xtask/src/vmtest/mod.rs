@@ -40,6 +40,8 @@ pub(crate) type Check = Box<dyn Fn(&[JobResult]) -> Result<()> + Send + Sync>;
 pub(crate) struct Suite {
     /// On each kernel.
     pub(crate) each: Vec<Case>,
+    /// On the first and the last of them: what many other cases rest on too, and long runs of foreign programs.
+    pub(crate) ends: Vec<Case>,
     /// On one of them: what eptrace does with its terminal, its files and its verdicts, whatever kernel the events are from.
     pub(crate) once: Vec<Case>,
 }
@@ -47,15 +49,16 @@ pub(crate) struct Suite {
 impl Suite {
     /// The cases whose names contain `filter`.
     pub(crate) fn new(filter: &str) -> Self {
-        let mut suite = Self { each: each(), once: once() };
-        suite.each.retain(|case| case.name.contains(filter));
-        suite.once.retain(|case| case.name.contains(filter));
+        let mut suite = Self { each: each(), ends: ends(), once: once() };
+        for cases in [&mut suite.each, &mut suite.ends, &mut suite.once] {
+            cases.retain(|case| case.name.contains(filter));
+        }
         suite
     }
 
     /// All of them.
     pub(crate) fn all(&self) -> Vec<&Case> {
-        self.each.iter().chain(&self.once).collect()
+        self.each.iter().chain(&self.ends).chain(&self.once).collect()
     }
 }
 
@@ -64,6 +67,13 @@ fn once() -> Vec<Case> {
     cases.extend(pages::cases());
     cases.push(loss::verdict());
     cases.push(snapshot::played());
+    cases
+}
+
+fn ends() -> Vec<Case> {
+    let mut cases = attach::endings();
+    cases.extend(snapshot::troubled());
+    cases.extend(foreign::long());
     cases
 }
 

@@ -80,6 +80,12 @@ pub(super) fn cases() -> Vec<Case> {
     vec![
         case("a snapshot shows what stands in the kernel, a stuck scan as well", STANDING, standing::judge),
         case("a snapshot of 10000 items has the tree that fdinfo lists", MANY, tree::judge),
+    ]
+}
+
+/// Where a snapshot has it hard.
+pub(super) fn troubled() -> Vec<Case> {
+    vec![
         case("a snapshot of a busy program is consistent or says that it may be torn", BUSY, busy),
         case("a snapshot of what is not there is refused in a sentence", REFUSED, refused),
     ]

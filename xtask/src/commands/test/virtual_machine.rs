@@ -57,8 +57,11 @@ pub(super) fn tests(shape: &Shape, kernels: &[Selector], filter: &str, matrix: &
     let parts = suite.each.chunks(suite.each.len().div_ceil(PARTS).max(1)).rev();
     let numbered = &numbered;
     let queued = parts.flat_map(|part| numbered.iter().rev().map(move |(number, kernel)| (*number, *kernel, part)));
-    let once = numbered.first().filter(|_| !suite.once.is_empty());
-    let queued = queued.chain(once.map(|(number, kernel)| (*number, *kernel, suite.once.as_slice())));
+    let mut ends: Vec<&(usize, &Kernel)> = numbered.first().into_iter().chain(numbered.last()).collect();
+    ends.dedup_by_key(|(number, _)| *number);
+    let ends = ends.into_iter().map(|(number, kernel)| (*number, *kernel, suite.ends.as_slice()));
+    let once = numbered.first().map(|(number, kernel)| (*number, *kernel, suite.once.as_slice()));
+    let queued = ends.chain(queued).chain(once).filter(|(_, _, cases)| !cases.is_empty());
     let next = Mutex::new(queued);
     let queue = || {
         let mut total = Tally::default();

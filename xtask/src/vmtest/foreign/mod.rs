@@ -15,8 +15,13 @@ use crate::setup::tools;
 use crate::vmtest::Case;
 
 pub(super) fn cases() -> Vec<Case> {
+    servers::cases()
+}
+
+/// Those that take long.
+pub(super) fn long() -> Vec<Case> {
     let mut cases = selftest::cases();
-    cases.extend(servers::cases());
+    cases.extend(servers::others());
     cases
 }
 

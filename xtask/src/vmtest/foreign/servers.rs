@@ -30,10 +30,12 @@ pub(super) fn cases() -> Vec<Case> {
         // Without its mutex nginx registers the shared socket with EPOLLEXCLUSIVE.
         nginx(Backend::Fentry, "EPOLLEXCLUSIVE", "", "off"),
         nginx(Backend::Kprobe, "a socket per worker", "reuseport", "off"),
-        nginx(Backend::Kprobe, "a mutex around accept", "", "on"),
-        memcached(Backend::Fentry, false),
         memcached(Backend::Kprobe, true),
     ]
+}
+
+pub(super) fn others() -> Vec<Case> {
+    vec![nginx(Backend::Kprobe, "a mutex around accept", "", "on"), memcached(Backend::Fentry, false)]
 }
 
 fn nginx(backend: Backend, what: &str, listen: &str, mutex: &str) -> Case {
