@@ -107,8 +107,8 @@ struct CostArgs {
     /// The kernel: a line such as 6.1, 6.12 or 7, `newest`, `default`, or the path of a vmlinuz (may be repeated)
     #[arg(long, value_name = "SELECTOR", default_value = "default")]
     kernel: Vec<Selector>,
-    /// How many iterations each tracer watches
-    #[arg(long, value_name = "N", default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(100..))]
+    /// How many iterations each tracer watches: what starting and ending costs differs by some ten million instructions from run to run
+    #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(100..))]
     iterations: u32,
     /// The QEMU to use instead of the one on PATH
     #[arg(long, value_name = "PATH")]
