@@ -4,14 +4,21 @@
 //! to 7.3; raw tracepoints likewise, and from 7.x on those of system calls). Where the kernel can be preempted, that is the fate of
 //! every task that takes the CPU from one in the middle of a program. There each program that runs in a task's own calls has three
 //! twins, attached so that they run after it. Each leaves with the task which of the four came to this place last; one that finds
-//! no copy before it, or one that must be of an earlier call, does the work. To lose a record takes four skips: of all copies, or
-//! of the program in a call that follows one where all its twins were skipped. Callbacks and wakes need no twins: interrupts are
+//! no copy before it, or one that must be of an earlier call, has the work done. To lose a record takes four skips: of all copies,
+//! or of the program in a call that follows one where all its twins were skipped. Callbacks and wakes need no twins: interrupts are
 //! off around them. Nor do kprobes: preemption is.
+//!
+//! A twin has no work of its own, so that the verifier goes through it once for a program and not four times. It calls the program
+//! that it stands for, which is skipped at its own place only: `bpf_tail_call` asks for no counter. A tail call does not come back,
+//! so a twin leaves its number before it, and with the task that the program is to leave none. Each program has an array of its own
+//! for it: programs in one must be attached to functions of one prototype, in one way (`__bpf_prog_map_compatible`,
+//! kernel/bpf/core.c, 6.12 to 7.3).
 
 use tracer_common::{Hook, RESCUE_SLOTS, Rescue};
 
+use aya_ebpf::EbpfContext;
 use aya_ebpf::macros::map;
-use aya_ebpf::maps::PerCpuArray;
+use aya_ebpf::maps::{PerCpuArray, ProgramArray};
 
 use crate::emit::Now;
 use crate::globals::config;
@@ -53,6 +60,9 @@ pub(crate) enum Point {
     CallEnds,
 }
 
+/// Bits that the places take of [`TaskState::told`]; the others are 0.
+const POINT_BITS: u32 = 2 * (Point::CallEnds as u32 + 1);
+
 impl Point {
     /// Its bits.
     const fn bits(self) -> u64 {
@@ -93,13 +103,28 @@ impl Point {
     }
 }
 
+/// No value of `Config::rescue`. A program that has a tail call anywhere, if only in what the verifier takes out, gets no stack of its
+/// own per CPU (`check_max_stack_depth`, kernel/bpf/verifier.c, 6.13 to 7.3). The kernel would let two tasks write to that at once: the
+/// one that was preempted in the program, and the one whose twin calls it.
+const NEVER: u32 = 2;
+
 /// The last of the copies: what it leaves is what a call without any would find.
 const LAST: u64 = 4;
 
 /// The program: does the work, and leaves its number where there are twins.
 #[inline(always)]
-pub(crate) fn first(point: Point, hook: Hook, work: impl FnOnce() -> u32) -> u32 {
+pub(crate) fn first(
+    point: Point,
+    hook: Hook,
+    program: &ProgramArray,
+    context: &impl EbpfContext,
+    work: impl FnOnce() -> u32,
+) -> u32 {
     let enabled = filter::enabled();
+    if config!(rescue) == NEVER {
+        // SAFETY: the verifier takes this out.
+        unsafe { program.tail_call(context, 0) };
+    }
     if !enabled && !point.early() {
         return 0;
     }
@@ -117,7 +142,13 @@ pub(crate) fn first(point: Point, hook: Hook, work: impl FnOnce() -> u32) -> u32
                 return ret;
             }
         };
-        leave(state, point, 1);
+        if called(state, point) {
+            if left(state, point) == LAST % LAST {
+                passed(now.tid, point);
+            }
+        } else {
+            leave(state, point, 1);
+        }
     }
     ret
 }
@@ -131,9 +162,37 @@ fn leave(state: *mut TaskState, point: Point, copy: u64) {
     }
 }
 
-/// A twin, the copy of this number: does the work that no copy before it did.
+/// The number of the copy that came to the place last, 0 if none or the last twin.
 #[inline(always)]
-pub(crate) fn again(copy: u64, point: Point, hook: Hook, work: impl FnOnce() -> u32) -> u32 {
+fn left(state: *mut TaskState, point: Point) -> u64 {
+    // SAFETY: as in `leave`.
+    unsafe { (*state).told >> (2 * point as u32) & 3 }
+}
+
+/// Whether a twin called the program, which forgets it with that.
+#[inline(always)]
+fn called(state: *mut TaskState, point: Point) -> bool {
+    // SAFETY: as in `leave`.
+    unsafe {
+        let called = (*state).called == point as u32 + 1;
+        if called {
+            (*state).called = 0;
+        }
+        called
+    }
+}
+
+/// The last of the copies was at the place.
+#[inline(always)]
+fn passed(tid: u32, point: Point) {
+    if matches!(point, Point::Exit) {
+        tasks::forget(tid);
+    }
+}
+
+/// A twin, the copy of this number: has the program do the work that no copy before it did.
+#[inline(always)]
+pub(crate) fn again(copy: u64, point: Point, hook: Hook, program: &ProgramArray, context: &impl EbpfContext) -> u32 {
     if !filter::enabled() {
         return 0;
     }
@@ -149,19 +208,26 @@ pub(crate) fn again(copy: u64, point: Point, hook: Hook, work: impl FnOnce() -> 
         }
         return 0;
     };
-    // SAFETY: as in `leave`.
-    let before = unsafe { (*state).told } >> (2 * point as u32) & 3;
-    let ret = if before == 0 || before >= copy {
-        count(hook, Rescue::Done);
-        work()
-    } else {
-        0
-    };
+    let before = left(state, point);
     leave(state, point, copy);
-    if copy == LAST && matches!(point, Point::Exit) {
-        tasks::forget(now.tid);
+    if before == 0 || before >= copy {
+        count(hook, Rescue::Done);
+        if copy == LAST && matches!(point, Point::Exit) && !filter::traced(now.tgid) {
+            // The program will find the task forgotten, and count it as the first of the copies.
+            count(hook, Rescue::LastUntraced);
+        }
+        // SAFETY: as in `leave`. This is 0, which the verifier must not know: the kernel would patch the twin's code whenever the
+        // array changes or goes (`prog_array_map_poke_run`, kernel/bpf/arraymap.c).
+        let index = unsafe {
+            (*state).called = point as u32 + 1;
+            ((*state).told >> POINT_BITS) as u32
+        };
+        // SAFETY: nothing here waits to be dropped.
+        unsafe { program.tail_call(context, index) };
+    } else if copy == LAST {
+        passed(now.tid, point);
     }
-    ret
+    0
 }
 
 /// A call begins, where no program with twins sees it begin: what its end's copies left before is of earlier calls.
@@ -179,34 +245,40 @@ fn count(hook: Hook, rescue: Rescue) {
     }
 }
 
-/// Defines a program and its three twins, in the order in which they are to run: all have one body. It is inlined, for a
-/// function of its own would bring a symbol into the object whose name depends on where it was built.
+/// Defines a program and its three twins, in the order in which they are to run, and the array through which these call the
+/// program: it has the program's name in capitals. The body is inlined, for a function of its own would bring a symbol into the
+/// object whose name depends on where it was built.
 macro_rules! with_twins {
     (
         $(#[$doc:meta])*
-        $kind:ident [$first:ident, $second:ident, $third:ident, $last:ident $(,)?]($context:ident: $type:ty) -> $ret:ty {
+        $kind:ident [$array:ident: $first:ident, $second:ident, $third:ident, $last:ident $(,)?](
+            $context:ident: $type:ty
+        ) -> $ret:ty {
             ($point:expr, $hook:expr) => $work:block
         }
     ) => {
         $(#[$doc])*
         #[$kind]
         pub fn $first($context: $type) -> $ret {
-            $crate::rescue::first($point, $hook, #[inline(always)] || $work) as $ret
+            $crate::rescue::first($point, $hook, &$array, &$context, #[inline(always)] || $work) as $ret
+        }
+
+        #[::aya_ebpf::macros::map]
+        static $array: ::aya_ebpf::maps::ProgramArray = ::aya_ebpf::maps::ProgramArray::with_max_entries(1, 0);
+
+        #[$kind]
+        pub fn $second(context: $type) -> $ret {
+            $crate::rescue::again(2, $point, $hook, &$array, &context) as $ret
         }
 
         #[$kind]
-        pub fn $second($context: $type) -> $ret {
-            $crate::rescue::again(2, $point, $hook, #[inline(always)] || $work) as $ret
+        pub fn $third(context: $type) -> $ret {
+            $crate::rescue::again(3, $point, $hook, &$array, &context) as $ret
         }
 
         #[$kind]
-        pub fn $third($context: $type) -> $ret {
-            $crate::rescue::again(3, $point, $hook, #[inline(always)] || $work) as $ret
-        }
-
-        #[$kind]
-        pub fn $last($context: $type) -> $ret {
-            $crate::rescue::again(4, $point, $hook, #[inline(always)] || $work) as $ret
+        pub fn $last(context: $type) -> $ret {
+            $crate::rescue::again(4, $point, $hook, &$array, &context) as $ret
         }
     };
 }

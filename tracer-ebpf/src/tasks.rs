@@ -48,7 +48,8 @@ pub(crate) struct TaskState {
     pub(crate) ending_ep: u64,
     /// Scans that have begun and not ended, where their own entry is hooked (5.10, kprobe).
     pub(crate) scans: u32,
-    pub(crate) pad: u32,
+    /// The place whose twin called the program that it stands for, plus one ([`crate::rescue::Point`]); 0 if none.
+    pub(crate) called: u32,
     /// The call on a watched file that is in progress.
     pub(crate) io: crate::probes::io::InCall,
     /// Which copies of programs came to their places last ([`crate::rescue::Point`]).
@@ -71,7 +72,7 @@ const EMPTY: TaskState = TaskState {
     ending_file: 0,
     ending_ep: 0,
     scans: 0,
-    pad: 0,
+    called: 0,
     io: crate::probes::io::InCall::NONE,
     told: 0,
 };

@@ -7,8 +7,6 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use aya::maps::{Array, PerCpuArray};
-use aya::{Btf, Endianness};
-use eptrace::kernel::btf::VMLINUX;
 use eptrace::probes::OBJECT;
 use eptrace::probes::attach::{How, Sizes, attach, load};
 use eptrace::probes::catalog::{Attach, Backend, Need, Program, Variant};
@@ -54,8 +52,8 @@ fn main() -> Result<()> {
     let facts = Facts::gather(None)?;
     let mut config = facts.config();
     config.trace_all = 1;
-    let btf = Btf::parse_file(VMLINUX, Endianness::default()).context("cannot read the kernel's BTF")?;
-    let mut ebpf = load(OBJECT, config, Sizes { ring_bytes: RING_BYTES, ..Sizes::default() }, Some(&btf))?;
+    let btf = Some(&facts.attachable);
+    let mut ebpf = load(OBJECT, config, Sizes { ring_bytes: RING_BYTES, ..Sizes::default() }, btf)?;
     let plans = match what.as_str() {
         "none" => Vec::new(),
         "baseline" => vec![HookPlan {
@@ -71,7 +69,7 @@ fn main() -> Result<()> {
             .collect(),
         other => bail!("none, baseline or eptrace, not {other}"),
     };
-    for outcome in attach(&mut ebpf, plans, Some(&btf), How::default()) {
+    for outcome in attach(&mut ebpf, plans, btf, How::default()) {
         ensure!(outcome.held.is_some(), "{}", outcome.refused.join("; "));
     }
     let mut enabled: Array<_, u32> = Array::try_from(ebpf.map_mut("ENABLED").context("no map ENABLED")?)?;

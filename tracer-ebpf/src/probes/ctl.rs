@@ -21,7 +21,7 @@ const ADDED: u32 = 0x18 | 1 << 29;
 
 with_twins! {
     /// 5.10 to 7.3: `int do_epoll_ctl(int epfd, int op, int fd, struct epoll_event *epds, bool nonblock)`
-    fentry [ctl_fentry, ctl_fentry_2, ctl_fentry_3, ctl_fentry_4](ctx: FEntryContext) -> u32 {
+    fentry [CTL_FENTRY: ctl_fentry, ctl_fentry_2, ctl_fentry_3, ctl_fentry_4](ctx: FEntryContext) -> u32 {
         (Point::CtlBegins, Hook::Ctl) => { settle(Hook::Ctl, begins(ctx.arg(0), ctx.arg(1), ctx.arg(2), ctx.arg(3))) }
     }
 }
@@ -40,14 +40,14 @@ pub fn ctl_kprobe(ctx: ProbeContext) -> u32 {
 
 with_twins! {
     /// The end of the call that [`ctl_fentry`] saw.
-    fexit [ctl_fexit, ctl_fexit_2, ctl_fexit_3, ctl_fexit_4](ctx: FExitContext) -> u32 {
+    fexit [CTL_FEXIT: ctl_fexit, ctl_fexit_2, ctl_fexit_3, ctl_fexit_4](ctx: FExitContext) -> u32 {
         (Point::Ctl, Hook::Ctl) => { settle(Hook::Ctl, ended(ctx.arg(5))) }
     }
 }
 
 with_twins! {
     /// The end of `epoll_ctl`, whose kretprobe would miss calls beyond its instances: they may sleep for the eventpoll's mutex.
-    tracepoint [ctl_sys_exit, ctl_sys_exit_2, ctl_sys_exit_3, ctl_sys_exit_4](ctx: TracePointContext) -> u32 {
+    tracepoint [CTL_SYS_EXIT: ctl_sys_exit, ctl_sys_exit_2, ctl_sys_exit_3, ctl_sys_exit_4](ctx: TracePointContext) -> u32 {
         (Point::Ctl, Hook::Ctl) => { settle(Hook::Ctl, ended(sys_exit::result(&ctx))) }
     }
 }
@@ -60,7 +60,7 @@ pub fn ctl_return_kretprobe(ctx: RetProbeContext) -> u32 {
 
 with_twins! {
     /// As [`ctl_sys_exit`], beside [`ctl_return_kretprobe`]: for the calls beyond its instances.
-    tracepoint [ctl_sys_exit_left, ctl_sys_exit_left_2, ctl_sys_exit_left_3, ctl_sys_exit_left_4](
+    tracepoint [CTL_SYS_EXIT_LEFT: ctl_sys_exit_left, ctl_sys_exit_left_2, ctl_sys_exit_left_3, ctl_sys_exit_left_4](
         ctx: TracePointContext
     ) -> u32 {
         (Point::Ctl, Hook::Ctl) => {

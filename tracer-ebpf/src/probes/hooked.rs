@@ -13,7 +13,7 @@ use crate::{file_info, filter, kread};
 
 with_twins! {
     /// 5.10 to 7.3: `void ep_ptable_queue_proc(struct file *file, wait_queue_head_t *whead, poll_table *pt)`
-    fentry [hooked_fentry, hooked_fentry_2, hooked_fentry_3, hooked_fentry_4](ctx: FEntryContext) -> u32 {
+    fentry [HOOKED_FENTRY: hooked_fentry, hooked_fentry_2, hooked_fentry_3, hooked_fentry_4](ctx: FEntryContext) -> u32 {
         (Point::Hooked, Hook::Hooked) => { hooked(ctx.arg(1), ctx.arg(2)) }
     }
 }

@@ -56,14 +56,14 @@ impl InCall {
 
 with_twins! {
     /// The begin of a call whose first argument is a descriptor.
-    tracepoint [io_enter, io_enter_2, io_enter_3, io_enter_4](ctx: TracePointContext) -> u32 {
+    tracepoint [IO_ENTER: io_enter, io_enter_2, io_enter_3, io_enter_4](ctx: TracePointContext) -> u32 {
         (Point::CallBegins, Hook::Io) => { settle(Hook::Io, begins(&ctx)) }
     }
 }
 
 with_twins! {
     /// The end of what [`io_enter`] saw, but for closes.
-    tracepoint [io_exit, io_exit_2, io_exit_3, io_exit_4](ctx: TracePointContext) -> u32 {
+    tracepoint [IO_EXIT: io_exit, io_exit_2, io_exit_3, io_exit_4](ctx: TracePointContext) -> u32 {
         (Point::CallEnds, Hook::Io) => { settle(Hook::Io, ends(sys_exit::result(&ctx))) }
     }
 }

@@ -18,7 +18,7 @@ use crate::{files, filter, kread, tasks};
 
 with_twins! {
     /// 5.10 to 7.3: `int io_epoll_ctl(struct io_kiocb *req, unsigned int issue_flags)`; 5.10: `bool force_nonblock` and a third argument.
-    fentry [io_ctl_fentry, io_ctl_fentry_2, io_ctl_fentry_3, io_ctl_fentry_4](_ctx: FEntryContext) -> u32 {
+    fentry [IO_CTL_FENTRY: io_ctl_fentry, io_ctl_fentry_2, io_ctl_fentry_3, io_ctl_fentry_4](ctx: FEntryContext) -> u32 {
         (Point::IoCtlBegins, Hook::Ctl) => { io_begins() }
     }
 }
@@ -31,7 +31,7 @@ pub fn io_ctl_kprobe(_ctx: ProbeContext) -> u32 {
 
 with_twins! {
     /// The end of [`io_ctl_fentry`].
-    fexit [io_ctl_fexit, io_ctl_fexit_2, io_ctl_fexit_3, io_ctl_fexit_4](_ctx: FExitContext) -> u32 {
+    fexit [IO_CTL_FEXIT: io_ctl_fexit, io_ctl_fexit_2, io_ctl_fexit_3, io_ctl_fexit_4](ctx: FExitContext) -> u32 {
         (Point::IoCtlEnds, Hook::Ctl) => { io_ends() }
     }
 }
@@ -50,7 +50,7 @@ pub fn ctl_kretprobe(ctx: RetProbeContext) -> u32 {
 
 with_twins! {
     /// 7.2 to 7.3: `int do_epoll_ctl_file(struct file *f, int op, struct epoll_key *tf, struct epoll_event *epds, bool nonblock)`
-    fentry [ctl_file_fentry, ctl_file_fentry_2, ctl_file_fentry_3, ctl_file_fentry_4](ctx: FEntryContext) -> u32 {
+    fentry [CTL_FILE_FENTRY: ctl_file_fentry, ctl_file_fentry_2, ctl_file_fentry_3, ctl_file_fentry_4](ctx: FEntryContext) -> u32 {
         (Point::CtlFileBegins, Hook::Ctl) => { file_begins(ctx.arg(0), ctx.arg(1), ctx.arg(2), ctx.arg(3)) }
     }
 }
@@ -66,7 +66,7 @@ pub fn ctl_file_kprobe(ctx: ProbeContext) -> u32 {
 
 with_twins! {
     /// The end of the call that [`ctl_file_fentry`] saw.
-    fexit [ctl_file_fexit, ctl_file_fexit_2, ctl_file_fexit_3, ctl_file_fexit_4](ctx: FExitContext) -> u32 {
+    fexit [CTL_FILE_FEXIT: ctl_file_fexit, ctl_file_fexit_2, ctl_file_fexit_3, ctl_file_fexit_4](ctx: FExitContext) -> u32 {
         (Point::CtlFile, Hook::Ctl) => { file_ends(ctx.arg(5)) }
     }
 }
@@ -122,7 +122,7 @@ fn file_call(eventpoll: u64, op: i32, key: u64, event: u64) -> Result<(), Miss> 
 
 with_twins! {
     /// 6.15 to 7.3: `int epoll_sendevents(struct file *file, struct epoll_event *events, int maxevents)`
-    fentry [io_wait_fentry, io_wait_fentry_2, io_wait_fentry_3, io_wait_fentry_4](ctx: FEntryContext) -> u32 {
+    fentry [IO_WAIT_FENTRY: io_wait_fentry, io_wait_fentry_2, io_wait_fentry_3, io_wait_fentry_4](ctx: FEntryContext) -> u32 {
         (Point::IoWaitBegins, Hook::WaitEnter) => {
             settle(Hook::WaitEnter, wait_begins(ctx.arg(0), ctx.arg(1), ctx.arg(2)))
         }
@@ -143,7 +143,7 @@ pub fn io_wait_kprobe(ctx: ProbeContext) -> u32 {
 
 with_twins! {
     /// The end of [`io_wait_fentry`].
-    fexit [io_wait_fexit, io_wait_fexit_2, io_wait_fexit_3, io_wait_fexit_4](ctx: FExitContext) -> u32 {
+    fexit [IO_WAIT_FEXIT: io_wait_fexit, io_wait_fexit_2, io_wait_fexit_3, io_wait_fexit_4](ctx: FExitContext) -> u32 {
         (Point::IoWaitEnds, Hook::WaitExit) => { settle(Hook::WaitExit, wait_ends(ctx.arg(3))) }
     }
 }

@@ -14,21 +14,21 @@ use crate::{filter, kread, tasks};
 
 with_twins! {
     /// 5.10 to 7.3: `sched_process_fork(struct task_struct *parent, struct task_struct *child)`
-    raw_tracepoint [process_fork, process_fork_2, process_fork_3, process_fork_4](ctx: RawTracePointContext) -> i32 {
+    raw_tracepoint [PROCESS_FORK: process_fork, process_fork_2, process_fork_3, process_fork_4](ctx: RawTracePointContext) -> i32 {
         (Point::Fork, Hook::Lifecycle) => { settle(Hook::Lifecycle, fork(ctx.arg(1))) }
     }
 }
 
 with_twins! {
     /// 5.10 to 7.3: `sched_process_exec(struct task_struct *p, pid_t old_pid, struct linux_binprm *bprm)`
-    raw_tracepoint [process_exec, process_exec_2, process_exec_3, process_exec_4](_ctx: RawTracePointContext) -> i32 {
+    raw_tracepoint [PROCESS_EXEC: process_exec, process_exec_2, process_exec_3, process_exec_4](ctx: RawTracePointContext) -> i32 {
         (Point::Exec, Hook::Lifecycle) => { settle(Hook::Lifecycle, exec()) }
     }
 }
 
 with_twins! {
     /// 5.10 to 7.3: `sched_process_exit(struct task_struct *p, ...)`; the current task ends.
-    raw_tracepoint [process_exit, process_exit_2, process_exit_3, process_exit_4](_ctx: RawTracePointContext) -> i32 {
+    raw_tracepoint [PROCESS_EXIT: process_exit, process_exit_2, process_exit_3, process_exit_4](ctx: RawTracePointContext) -> i32 {
         (Point::Exit, Hook::Lifecycle) => { settle(Hook::Lifecycle, exit()) }
     }
 }

@@ -17,7 +17,7 @@ const WATCHERS: u32 = 32;
 
 with_twins! {
     /// 5.10 to 7.3: `int ep_eventpoll_release(struct inode *inode, struct file *file)`
-    fentry [release_fentry, release_fentry_2, release_fentry_3, release_fentry_4](ctx: FEntryContext) -> u32 {
+    fentry [RELEASE_FENTRY: release_fentry, release_fentry_2, release_fentry_3, release_fentry_4](ctx: FEntryContext) -> u32 {
         (Point::Release, Hook::Release) => { settle(Hook::Release, release(ctx.arg(1))) }
     }
 }
@@ -31,8 +31,8 @@ pub fn release_kprobe(ctx: ProbeContext) -> u32 {
 with_twins! {
     /// The end of [`release_fentry`], for the audit.
     fexit [
-        audit_release_fexit, audit_release_fexit_2, audit_release_fexit_3, audit_release_fexit_4,
-    ](_ctx: FExitContext) -> u32 {
+        AUDIT_RELEASE_FEXIT: audit_release_fexit, audit_release_fexit_2, audit_release_fexit_3, audit_release_fexit_4,
+    ](ctx: FExitContext) -> u32 {
         (Point::AuditRelease, Hook::Audit) => { released() }
     }
 }
@@ -45,7 +45,7 @@ pub fn audit_release_kretprobe(_ctx: RetProbeContext) -> u32 {
 
 with_twins! {
     /// 5.10 to 7.3: `void eventpoll_release_file(struct file *file)`
-    fentry [file_gone_fentry, file_gone_fentry_2, file_gone_fentry_3, file_gone_fentry_4](ctx: FEntryContext) -> u32 {
+    fentry [FILE_GONE_FENTRY: file_gone_fentry, file_gone_fentry_2, file_gone_fentry_3, file_gone_fentry_4](ctx: FEntryContext) -> u32 {
         (Point::FileGoes, Hook::Release) => { settle(Hook::Release, file_goes(ctx.arg(0))) }
     }
 }
@@ -61,7 +61,7 @@ pub fn file_gone_kprobe(ctx: ProbeContext) -> u32 {
 
 with_twins! {
     /// The end of [`file_gone_fentry`].
-    fexit [file_gone_fexit, file_gone_fexit_2, file_gone_fexit_3, file_gone_fexit_4](_ctx: FExitContext) -> u32 {
+    fexit [FILE_GONE_FEXIT: file_gone_fexit, file_gone_fexit_2, file_gone_fexit_3, file_gone_fexit_4](ctx: FExitContext) -> u32 {
         (Point::FileGone, Hook::Release) => { settle(Hook::Release, file_gone()) }
     }
 }

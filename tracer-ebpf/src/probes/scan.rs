@@ -86,7 +86,7 @@ pub fn scan_proc_kretprobe(ctx: RetProbeContext) -> u32 {
 
 with_twins! {
     /// 5.11 to 7.3: `void ep_done_scan(struct eventpoll *ep, struct list_head *txlist)`
-    fentry [done_scan_fentry, done_scan_fentry_2, done_scan_fentry_3, done_scan_fentry_4](ctx: FEntryContext) -> u32 {
+    fentry [DONE_SCAN_FENTRY: done_scan_fentry, done_scan_fentry_2, done_scan_fentry_3, done_scan_fentry_4](ctx: FEntryContext) -> u32 {
         (Point::Scan, Hook::Scan) => { done::<true>(ctx.arg(0), ctx.arg(1)) }
     }
 }
@@ -103,8 +103,8 @@ pub fn done_scan_kprobe(ctx: ProbeContext) -> u32 {
 with_twins! {
     /// The end of [`done_scan_fentry`], for the audit: the lists are one again.
     fexit [
-        audit_done_scan_fexit, audit_done_scan_fexit_2, audit_done_scan_fexit_3, audit_done_scan_fexit_4,
-    ](_ctx: FExitContext) -> u32 {
+        AUDIT_DONE_SCAN_FEXIT: audit_done_scan_fexit, audit_done_scan_fexit_2, audit_done_scan_fexit_3, audit_done_scan_fexit_4,
+    ](ctx: FExitContext) -> u32 {
         (Point::AuditScan, Hook::Audit) => { over() }
     }
 }

@@ -11,7 +11,7 @@ use crate::{file_info, files, filter, sys_exit, tasks};
 
 with_twins! {
     /// 5.10 to 7.3: `int __sys_accept4(int fd, struct sockaddr *upeer_sockaddr, int *upeer_addrlen, int flags)`
-    fexit [accept_fexit, accept_fexit_2, accept_fexit_3, accept_fexit_4](ctx: FExitContext) -> u32 {
+    fexit [ACCEPT_FEXIT: accept_fexit, accept_fexit_2, accept_fexit_3, accept_fexit_4](ctx: FExitContext) -> u32 {
         (Point::Accept, Hook::Accept) => { settle(Hook::Accept, body(Now::take(), ctx.arg(0), ctx.arg(4))) }
     }
 }
@@ -27,7 +27,7 @@ pub fn accept_kprobe(ctx: ProbeContext) -> u32 {
 
 with_twins! {
     /// The end of `accept` or `accept4`, which may have slept for long.
-    tracepoint [accept_sys_exit, accept_sys_exit_2, accept_sys_exit_3, accept_sys_exit_4](ctx: TracePointContext) -> u32 {
+    tracepoint [ACCEPT_SYS_EXIT: accept_sys_exit, accept_sys_exit_2, accept_sys_exit_3, accept_sys_exit_4](ctx: TracePointContext) -> u32 {
         (Point::Accept, Hook::Accept) => { settle(Hook::Accept, ended(sys_exit::result(&ctx))) }
     }
 }

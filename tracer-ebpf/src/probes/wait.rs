@@ -16,7 +16,7 @@ use crate::{audit, context, files, filter, kread, namespace, sys_exit, tasks};
 with_twins! {
     /// 5.11 to 7.3: `int do_epoll_wait(int epfd, struct epoll_event *events, int maxevents, struct timespec64 *to)`;
     /// 5.10: the last argument is `int timeout`, milliseconds.
-    fentry [wait_fentry, wait_fentry_2, wait_fentry_3, wait_fentry_4](ctx: FEntryContext) -> u32 {
+    fentry [WAIT_FENTRY: wait_fentry, wait_fentry_2, wait_fentry_3, wait_fentry_4](ctx: FEntryContext) -> u32 {
         (Point::WaitEnter, Hook::WaitEnter) => { enter(ctx.arg(0), ctx.arg(1), ctx.arg(2), ctx.arg(3)) }
     }
 }
@@ -32,21 +32,21 @@ pub fn wait_kprobe(ctx: ProbeContext) -> u32 {
 
 with_twins! {
     /// The end of the call that [`wait_fentry`] saw.
-    fexit [wait_fexit, wait_fexit_2, wait_fexit_3, wait_fexit_4](ctx: FExitContext) -> u32 {
+    fexit [WAIT_FEXIT: wait_fexit, wait_fexit_2, wait_fexit_3, wait_fexit_4](ctx: FExitContext) -> u32 {
         (Point::WaitExit, Hook::WaitExit) => { leave(ctx.arg(4)) }
     }
 }
 
 with_twins! {
     /// As [`wait_fexit`], beside [`wait_sys_exit_unseen`]: only for a wait that was seen to begin, so that no end is told twice.
-    fexit [wait_fexit_seen, wait_fexit_seen_2, wait_fexit_seen_3, wait_fexit_seen_4](ctx: FExitContext) -> u32 {
+    fexit [WAIT_FEXIT_SEEN: wait_fexit_seen, wait_fexit_seen_2, wait_fexit_seen_3, wait_fexit_seen_4](ctx: FExitContext) -> u32 {
         (Point::WaitExit, Hook::WaitExit) => { if tasks::has(current_tid(), NAMED) { leave(ctx.arg(4)) } else { 0 } }
     }
 }
 
 with_twins! {
     /// The end of `epoll_wait`, `epoll_pwait` or `epoll_pwait2`, whose kretprobe would miss calls beyond its instances: they sleep.
-    tracepoint [wait_sys_exit, wait_sys_exit_2, wait_sys_exit_3, wait_sys_exit_4](ctx: TracePointContext) -> u32 {
+    tracepoint [WAIT_SYS_EXIT: wait_sys_exit, wait_sys_exit_2, wait_sys_exit_3, wait_sys_exit_4](ctx: TracePointContext) -> u32 {
         (Point::WaitExit, Hook::WaitExit) => { leave(sys_exit::result(&ctx)) }
     }
 }
@@ -55,7 +55,7 @@ with_twins! {
     /// As [`wait_sys_exit`], beside [`wait_fexit`]: only for a task that was not seen to begin its wait, because it already slept
     /// when the probes were attached.
     tracepoint [
-        wait_sys_exit_unseen, wait_sys_exit_unseen_2, wait_sys_exit_unseen_3, wait_sys_exit_unseen_4,
+        WAIT_SYS_EXIT_UNSEEN: wait_sys_exit_unseen, wait_sys_exit_unseen_2, wait_sys_exit_unseen_3, wait_sys_exit_unseen_4,
     ](ctx: TracePointContext) -> u32 {
         (Point::WaitExitUnseen, Hook::WaitExit) => {
             if tasks::has(current_tid(), NAMED) { 0 } else { leave(sys_exit::result(&ctx)) }

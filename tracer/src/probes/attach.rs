@@ -2,6 +2,7 @@
 //!
 //! In: the plan, the configuration. Out: the loaded object and, for each hook, what was tried and how it went.
 
+use aya::maps::ProgramArray;
 use aya::programs::{FEntry, FExit, Iter, KProbe, Program as Loaded, ProgramError, RawTracePoint, TracePoint};
 use aya::util::nr_cpus;
 use aya::{Btf, Ebpf, EbpfError, EbpfLoader, Pod};
@@ -198,50 +199,57 @@ fn describe(attach: Attach) -> String {
 
 /// A program, and its twins so that they run after it: a trampoline runs first what was attached last.
 fn attach_program(ebpf: &mut Ebpf, program: &Program, btf: Option<&Btf>, how: How) -> Result<(), ProgramError> {
-    let twins = if how.twins { program.twin_names().collect() } else { Vec::new() };
-    let one = |name: &str| attach_one(ebpf, name, program.attach, btf);
+    load_one(ebpf, program.name, program.attach, btf)?;
+    let twins: Vec<String> = if how.twins { program.twin_names().collect() } else { Vec::new() };
+    if !twins.is_empty() {
+        let_twins_call(ebpf, program.name)?;
+    }
+    for twin in &twins {
+        load_one(ebpf, twin, program.attach, btf)?;
+    }
+    let mut one = |name: &str| attach_one(ebpf, name, program.attach);
     let own = [program.name];
     let twins = twins.iter().map(String::as_str);
     match program.attach {
-        Attach::Fentry(_) | Attach::Fexit(_) => twins.rev().chain(own).try_for_each(one),
-        _ => own.into_iter().chain(twins).try_for_each(one),
+        Attach::Fentry(_) | Attach::Fexit(_) => twins.rev().chain(own).try_for_each(&mut one),
+        _ => own.into_iter().chain(twins).try_for_each(&mut one),
     }
 }
 
-fn attach_one(ebpf: &mut Ebpf, name: &str, attach: Attach, btf: Option<&Btf>) -> Result<(), ProgramError> {
+/// Puts a program where its twins look for it, unless they do their work themselves.
+fn let_twins_call(ebpf: &mut Ebpf, name: &str) -> Result<(), ProgramError> {
+    let own = ebpf.program(name).ok_or(ProgramError::NotLoaded)?.fd()?.try_clone()?;
+    if let Some(array) = ebpf.map_mut(&name.to_ascii_uppercase()) {
+        ProgramArray::try_from(array)?.set(0, &own, 0)?;
+    }
+    Ok(())
+}
+
+fn load_one(ebpf: &mut Ebpf, name: &str, attach: Attach, btf: Option<&Btf>) -> Result<(), ProgramError> {
     let loaded = ebpf.program_mut(name).ok_or(ProgramError::NotLoaded)?;
     let need_btf = || btf.ok_or(ProgramError::NotLoaded);
+    once(match attach {
+        Attach::Fentry(function) => <&mut FEntry>::try_from(loaded)?.load(function, need_btf()?),
+        Attach::Fexit(function) => <&mut FExit>::try_from(loaded)?.load(function, need_btf()?),
+        Attach::Kprobe(_) | Attach::Kretprobe(_) => <&mut KProbe>::try_from(loaded)?.load(),
+        Attach::Tracepoint(..) => <&mut TracePoint>::try_from(loaded)?.load(),
+        Attach::RawTracepoint(_) => <&mut RawTracePoint>::try_from(loaded)?.load(),
+        Attach::Iter(kind) => <&mut Iter>::try_from(loaded)?.load(kind, need_btf()?),
+    })
+}
+
+fn attach_one(ebpf: &mut Ebpf, name: &str, attach: Attach) -> Result<(), ProgramError> {
+    let loaded = ebpf.program_mut(name).ok_or(ProgramError::NotLoaded)?;
     match attach {
-        Attach::Fentry(function) => {
-            let fentry: &mut FEntry = loaded.try_into()?;
-            once(fentry.load(function, need_btf()?))?;
-            fentry.attach().map(drop)
-        }
-        Attach::Fexit(function) => {
-            let fexit: &mut FExit = loaded.try_into()?;
-            once(fexit.load(function, need_btf()?))?;
-            fexit.attach().map(drop)
-        }
+        Attach::Fentry(_) => <&mut FEntry>::try_from(loaded)?.attach().map(drop),
+        Attach::Fexit(_) => <&mut FExit>::try_from(loaded)?.attach().map(drop),
         Attach::Kprobe(function) | Attach::Kretprobe(function) => {
-            let kprobe: &mut KProbe = loaded.try_into()?;
-            once(kprobe.load())?;
-            kprobe.attach(function, 0).map(drop)
+            <&mut KProbe>::try_from(loaded)?.attach(function, 0).map(drop)
         }
-        Attach::Tracepoint(category, name) => {
-            let tracepoint: &mut TracePoint = loaded.try_into()?;
-            once(tracepoint.load())?;
-            tracepoint.attach(category, name).map(drop)
-        }
-        Attach::RawTracepoint(name) => {
-            let raw: &mut RawTracePoint = loaded.try_into()?;
-            once(raw.load())?;
-            raw.attach(name).map(drop)
-        }
+        Attach::Tracepoint(category, name) => <&mut TracePoint>::try_from(loaded)?.attach(category, name).map(drop),
+        Attach::RawTracepoint(name) => <&mut RawTracePoint>::try_from(loaded)?.attach(name).map(drop),
         // Attached when it runs.
-        Attach::Iter(kind) => {
-            let iter: &mut Iter = loaded.try_into()?;
-            once(iter.load(kind, need_btf()?))
-        }
+        Attach::Iter(_) => Ok(()),
     }
 }
 

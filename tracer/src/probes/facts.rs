@@ -1,7 +1,9 @@
 //! From the facts about this kernel to what the probes must know: names, layout, and the configuration.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use anyhow::Context as _;
+use aya::Endianness;
 use tracer_common::{Config, Layout, OFFSET_UNKNOWN, epitem_shape};
 
 use super::catalog::{Attach, CATALOG};
@@ -15,13 +17,15 @@ use crate::kernel::layout::{MissingField, resolve};
 use crate::kernel::symbols::Symbols;
 
 const EVENTPOLL_FOPS: &str = "eventpoll_fops";
+/// The functions that stand for the kernel's iterators, [`Attach::Iter`].
+const ITERATORS: [&str; 1] = ["bpf_iter_task_file"];
 
 /// What was found out about this kernel before anything is loaded.
 #[derive(Debug)]
 #[allow(clippy::struct_excessive_bools, reason = "each is a fact by itself; no two of them are a state")]
 pub struct Facts {
-    /// Where the BTF was read.
-    pub btf_path: PathBuf,
+    /// The functions that programs are attached to, and no others: aya goes through all types for each program that it loads.
+    pub attachable: aya::Btf,
     /// Functions that exist.
     pub names: Names,
     /// Field offsets; unknown ones stand in `missing`.
@@ -52,8 +56,7 @@ impl Facts {
     /// # Errors
     /// A sentence that says what is missing and what to do.
     pub fn gather(btf: Option<&Path>) -> anyhow::Result<Self> {
-        let btf_path = btf.unwrap_or(Path::new(VMLINUX)).to_path_buf();
-        let btf = Btf::load(&btf_path)?;
+        let btf = Btf::load(btf.unwrap_or(Path::new(VMLINUX)))?;
         let functions = functions();
         let wanted: Vec<&str> = functions.iter().copied().chain(files::symbols()).collect();
         let symbols = Symbols::load(&wanted)?;
@@ -83,7 +86,7 @@ impl Facts {
             btf.function(function).ok()?.parameters.get(index).map(|parameter| parameter.c_type.clone())
         };
         Ok(Self {
-            btf_path,
+            attachable: attachable(&btf, &functions)?,
             names,
             prototypes,
             layout,
@@ -208,6 +211,12 @@ impl Facts {
         }
         unknown
     }
+}
+
+fn attachable(btf: &Btf, functions: &[&str]) -> anyhow::Result<aya::Btf> {
+    let names: Vec<&str> = functions.iter().copied().chain(ITERATORS).collect();
+    let reduced = aya::Btf::parse(&btf.reduced_to(&names), Endianness::default());
+    reduced.context("cannot make BTF of the functions that programs are attached to")
 }
 
 /// Every function that the catalogue names.

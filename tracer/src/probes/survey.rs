@@ -2,7 +2,6 @@
 
 use aya::maps::MapType;
 use aya::sys::is_map_supported;
-use aya::{Btf, Endianness};
 
 use super::OBJECT;
 use super::attach::{How, Outcome, Sizes, attach, load};
@@ -25,16 +24,14 @@ pub struct Survey {
 pub fn survey(facts: &Facts, preference: Preference, sizes: Sizes, full_log: bool) -> Survey {
     let ring_buffer = is_map_supported(MapType::RingBuf).map_err(|error| error.to_string());
     let mut outcomes = Vec::new();
-    let loaded =
-        Btf::parse_file(&facts.btf_path, Endianness::default()).map_err(|error| error.to_string()).and_then(|btf| {
-            let mut ebpf = load(OBJECT, facts.config(), sizes, Some(&btf)).map_err(|error| error.to_string())?;
-            outcomes = attach(
-                &mut ebpf,
-                plan(&facts.names, preference, Purpose { running: true, audit: true, io: true, path: true }),
-                Some(&btf),
-                How { twins: false, full_log },
-            );
-            Ok(())
-        });
+    let btf = Some(&facts.attachable);
+    let loaded = load(OBJECT, facts.config(), sizes, btf).map_err(|error| error.to_string()).map(|mut ebpf| {
+        outcomes = attach(
+            &mut ebpf,
+            plan(&facts.names, preference, Purpose { running: true, audit: true, io: true, path: true }),
+            btf,
+            How { twins: false, full_log },
+        );
+    });
     Survey { ring_buffer, loaded, outcomes }
 }

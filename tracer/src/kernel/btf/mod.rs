@@ -8,6 +8,7 @@
 mod ctype;
 mod error;
 mod fields;
+mod reduced;
 #[cfg(test)]
 mod tests;
 

@@ -222,6 +222,21 @@ fn cycles_and_explosions_end() {
 }
 
 #[test]
+fn reduced_btf_names_the_functions_asked_for_at_their_ids_and_no_other() {
+    let mut blob = Blob::new();
+    blob.int("int", 4);
+    let first = blob.function("first", 1, &[("a", 1)]);
+    let other = blob.function("other", 1, &[]);
+    let second = blob.function("second", 0, &[]);
+    let same = blob.function("second", 1, &[]);
+    let reduced = Btf::parse(blob.btf().reduced_to(&["second", "first", "first", "none"])).unwrap();
+    assert_eq!((reduced.function_id("first"), reduced.function_id("second")), (Some(first), Some(second)));
+    assert_eq!((reduced.function_id("other"), reduced.function_id("none")), (None, None));
+    assert!(first < other && second < same && reduced.len() == second as usize);
+    assert!(Btf::parse(Blob::new().btf().reduced_to(&["none"])).unwrap().is_empty());
+}
+
+#[test]
 fn the_running_kernel_has_epoll() {
     let Some(btf) = own_btf() else { return };
     assert!(btf.len() > 10_000);

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, bail};
+use aya::Ebpf;
 use aya::maps::{HashMap, MapData, MapType};
 use aya::sys::is_map_supported;
-use aya::{Btf, Ebpf, Endianness};
 
 use super::clock::monotonic_ns;
 use super::log;
@@ -48,14 +48,13 @@ pub(super) fn begin(options: &Options) -> Result<Begun> {
         Some(path) => std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?,
         None => OBJECT.to_vec(),
     };
-    let btf = Btf::parse_file(&facts.btf_path, Endianness::default())
-        .with_context(|| format!("cannot read the BTF in {}", facts.btf_path.display()))?;
+    let btf = Some(&facts.attachable);
     let mut config = facts.config();
     config.trace_all = u32::from(options.pids.is_empty());
     config.follow_forks = u32::from(options.follow_forks);
     config.audit = u32::from(options.purpose.audit);
     config.path = u32::from(options.purpose.path);
-    let mut ebpf = load(&object, config, options.sizes, Some(&btf)).map_err(refused)?;
+    let mut ebpf = load(&object, config, options.sizes, btf).map_err(refused)?;
     let mut targets = targets(&mut ebpf)?;
     for pid in &options.pids {
         targets.insert(*pid, 1, 0).with_context(|| format!("cannot add process {pid} to the filter"))?;
@@ -63,7 +62,7 @@ pub(super) fn begin(options: &Options) -> Result<Begun> {
     let outcomes = attach(
         &mut ebpf,
         plan(&facts.names, options.preference, options.purpose),
-        Some(&btf),
+        btf,
         How { twins: facts.preemptible, full_log: options.detail >= Detail::VerifierLog },
     );
     demand(&outcomes)?;

@@ -10,9 +10,9 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use aya::Ebpf;
 use aya::maps::{Array, MapData, PerCpuArray, RingBuf};
 use aya::programs::Iter;
-use aya::{Btf, Ebpf, Endianness};
 use tracer_common::snapshot::level;
 use tracer_common::{EVENTS_MAP, Hook, Miss};
 
@@ -135,13 +135,12 @@ impl Probes {
             Some(path) => fs::read(path).with_context(|| format!("cannot read {}", path.display()))?,
             None => OBJECT.to_vec(),
         };
-        let btf = Btf::parse_file(&facts.btf_path, Endianness::default())
-            .with_context(|| format!("cannot read the BTF in {}", facts.btf_path.display()))?;
+        let btf = Some(&facts.attachable);
         let sizes = Sizes { entries: ENTRIES, ..Sizes::default() };
-        let mut ebpf = load(&object, facts.config(), sizes, Some(&btf)).map_err(refused)?;
+        let mut ebpf = load(&object, facts.config(), sizes, btf).map_err(refused)?;
         targets(&mut ebpf)?.insert(asked.pid, 1, 0).context("cannot name the process to the probes")?;
         let how = How { twins: false, full_log: asked.detail >= Detail::VerifierLog };
-        let outcomes = attach(&mut ebpf, vec![plan_snapshot(&facts.names)], Some(&btf), how);
+        let outcomes = attach(&mut ebpf, vec![plan_snapshot(&facts.names)], btf, how);
         if let Some(outcome) = outcomes.iter().find(|outcome| outcome.held.is_none()) {
             let last = outcome.refused.last().map_or("no way to attach the probes is known", String::as_str);
             bail!(Untraceable(last.to_owned()));
