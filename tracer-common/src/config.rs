@@ -142,6 +142,10 @@ pub struct Layout {
     pub pipe_head: u32,
     /// `pipe_inode_info.tail`
     pub pipe_tail: u32,
+    /// `task_struct.stack`
+    pub task_stack: u32,
+    /// `task_struct.self_exec_id`
+    pub task_self_exec_id: u32,
 }
 
 impl Layout {
@@ -213,6 +217,8 @@ impl Layout {
         tcp_copied_seq: OFFSET_UNKNOWN,
         pipe_head: OFFSET_UNKNOWN,
         pipe_tail: OFFSET_UNKNOWN,
+        task_stack: OFFSET_UNKNOWN,
+        task_self_exec_id: OFFSET_UNKNOWN,
     };
 }
 
@@ -255,8 +261,8 @@ pub struct Config {
     pub path: u32,
     /// 1: the kernel gives the current task as a pointer whose type the verifier knows (`bpf_get_current_task_btf`, 5.11 on).
     pub typed_task: u32,
-    /// Not used.
-    pub pad: u32,
+    /// 1: the probes tell the user stacks of calls.
+    pub stacks: u32,
 }
 
 /// The number of a helper that no kernel has, which the object calls where the loader puts a call of `bpf_rdonly_cast`.
@@ -320,12 +326,12 @@ impl Config {
         cast_function: 0,
         path: 0,
         typed_task: 0,
-        pad: 0,
+        stacks: 0,
     };
 }
 
-const _: () = assert!(size_of::<Layout>() == 66 * 4);
-const _: () = assert!(size_of::<Config>() == 66 * 4 + 4 * 8 + 14 * 4 && align_of::<Config>() == 8);
+const _: () = assert!(size_of::<Layout>() == 68 * 4);
+const _: () = assert!(size_of::<Config>() == 68 * 4 + 4 * 8 + 14 * 4 && align_of::<Config>() == 8);
 
 #[cfg(test)]
 mod tests {

@@ -72,11 +72,17 @@ pub enum Kind {
     Io = 23,
     /// [`Path`](crate::events::Path)
     Path = 24,
+    /// [`Stack`](crate::events::Stack)
+    Stack = 25,
+    /// [`Frame`](crate::events::Frame)
+    Frame = 26,
+    /// [`Symbol`](crate::events::Symbol)
+    Symbol = 27,
 }
 
 impl Kind {
     /// Every kind, in the order of its number.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 27] = [
         Self::Ctl,
         Self::Hooked,
         Self::Callback,
@@ -101,6 +107,9 @@ impl Kind {
         Self::TaskPid,
         Self::Io,
         Self::Path,
+        Self::Stack,
+        Self::Frame,
+        Self::Symbol,
     ];
 
     /// The kind of this number, if there is one.

@@ -32,11 +32,13 @@ pub enum Hook {
     Io = 12,
     /// what `--path` adds: softirqs, interrupts, `sock_def_readable` and the scheduler's `sched_switch`
     Path = 13,
+    /// what `--stacks` adds: the user stacks of calls; it has no probes of its own
+    Stack = 14,
 }
 
 impl Hook {
     /// Every hook, in the order of its number.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Ctl,
         Self::Hooked,
         Self::Callback,
@@ -51,6 +53,7 @@ impl Hook {
         Self::Audit,
         Self::Io,
         Self::Path,
+        Self::Stack,
     ];
 
     /// The name that outputs and trace files use.
@@ -71,6 +74,7 @@ impl Hook {
             Self::Audit => "audit",
             Self::Io => "io",
             Self::Path => "path",
+            Self::Stack => "stack",
         }
     }
 }
@@ -148,6 +152,6 @@ pub const RESCUE_SLOTS: u32 = HOOKS * 3;
 pub const LOSS_SLOTS: u32 = HOOKS * MISSES;
 
 /// How many hooks there are.
-pub const HOOKS: u32 = 14;
+pub const HOOKS: u32 = 15;
 const MISSES: u32 = 7;
 const _: () = assert!(HOOKS as usize == Hook::ALL.len() && MISSES as usize == Miss::ALL.len());

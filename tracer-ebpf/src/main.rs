@@ -28,6 +28,7 @@ mod maps;
 mod namespace;
 mod probes;
 mod rescue;
+mod stacks;
 mod sys_exit;
 mod task_file;
 mod tasks;

@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use tracer_common::Hook;
 pub use tracer_common::events::{
     Accept, Audited, AuditedItem, Callback, Ctl, EventpollGone, EventpollSeen, FileEnds, FileGone, FileInfo, Fork,
-    Hooked, Io, ItemSeen, Path, Raced, Returned, Scan, TaskExit, TaskName, TaskPid, WaitEnter, WaitExit, Wake,
-    WakeCause,
+    Frame, Hooked, Io, ItemSeen, Path, Raced, Returned, Scan, Stack, Symbol, TaskExit, TaskName, TaskPid, WaitEnter,
+    WaitExit, Wake, WakeCause,
 };
 pub use tracer_common::{Header, Miss};
 
@@ -39,6 +39,12 @@ pub enum Event {
     Io(Io),
     /// A task that a callback woke is on a CPU.
     Path(Path),
+    /// With which user stack the call that follows was made.
+    Stack(Stack),
+    /// One address of a user stack.
+    Frame(Frame),
+    /// What an address of a process stands for.
+    Symbol(Symbol),
     /// A task was made.
     Fork(Fork),
     /// A task's name became known.
@@ -99,6 +105,7 @@ impl Event {
             Self::Accept(_) => Some(Hook::Accept),
             Self::Io(_) => Some(Hook::Io),
             Self::Path(_) => Some(Hook::Path),
+            Self::Stack(_) | Self::Frame(_) | Self::Symbol(_) => Some(Hook::Stack),
             Self::Fork(_) | Self::TaskName(_) | Self::TaskPid(_) | Self::TaskExit(_) => Some(Hook::Lifecycle),
             Self::FileGone(_) | Self::EventpollGone(_) => Some(Hook::Release),
             Self::EventpollSeen(_) | Self::ItemSeen(_) => Some(Hook::Inventory),
@@ -122,6 +129,9 @@ impl Event {
             Self::Accept(e) => Some(&e.header),
             Self::Io(e) => Some(&e.header),
             Self::Path(e) => Some(&e.header),
+            Self::Stack(e) => Some(&e.header),
+            Self::Frame(e) => Some(&e.header),
+            Self::Symbol(e) => Some(&e.header),
             Self::Fork(e) => Some(&e.header),
             Self::TaskName(e) => Some(&e.header),
             Self::TaskPid(e) => Some(&e.header),
@@ -205,10 +215,12 @@ impl LossReason {
     /// Whether it means, at this hook, that an event itself is missing, rather than a detail of one.
     ///
     /// `NoEntry` is a call that began before tracing did, but for a wake-up, which is too short for that; `Truncated` a wait whose
-    /// number of events is exact. A walk of the audit that could not be read is a comparison that was not made.
+    /// number of events is exact. A walk of the audit that could not be read is a comparison that was not made. A call without its user
+    /// stack is a call all the same.
     #[must_use]
     pub fn loses_events(self, hook: Option<Hook>) -> bool {
         match self {
+            _ if hook == Some(Hook::Stack) => false,
             Self::Probe(Miss::NoEntry) => hook == Some(Hook::Wake),
             Self::Probe(Miss::ReadFailed) => hook != Some(Hook::Audit),
             Self::Probe(Miss::Truncated) => false,
@@ -257,6 +269,8 @@ pub struct TraceInfo {
     pub hooks: Vec<HookInfo>,
     /// Addresses of `struct file_operations` and the kind of file they stand for: `socket`, `eventfd`, `pipe`.
     pub file_kinds: BTreeMap<u64, String>,
+    /// Whether the user stacks of calls were asked for.
+    pub stacks: bool,
     /// What cannot be seen, or not be excluded, on this kernel: whole sentences.
     pub limits: Vec<String>,
 }

@@ -6,6 +6,7 @@ mod ctl;
 mod lifecycle;
 mod path;
 mod scan;
+mod stack;
 mod syscall;
 mod wait;
 mod wake;
@@ -16,6 +17,7 @@ pub use ctl::{Ctl, FileInfo, Hooked, ctl_flags};
 pub use lifecycle::{EventpollGone, EventpollSeen, FileGone, Fork, ItemSeen, TaskExit, TaskName, TaskPid, item_flags};
 pub use path::{Path, softirq};
 pub use scan::{DELIVERED_UNKNOWN, Scan, scan_flags};
+pub use stack::{Frame, MAX_FRAMES, SYMBOL_PART, Stack, Symbol, symbol_of};
 pub use syscall::{Accept, Io, LEFT_UNKNOWN, io_call, io_flags};
 pub use wait::{BY_IO_URING, Returned, WaitEnter, WaitExit};
 pub use wake::{Wake, WakeCause};
@@ -73,4 +75,7 @@ records! {
     TaskPid 32,
     Io 56,
     Path 80,
+    Stack 32,
+    Frame 48,
+    Symbol 104,
 }

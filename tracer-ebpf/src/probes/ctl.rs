@@ -1,5 +1,8 @@
 //! `epoll_ctl`: its arguments are kept when it begins, since a descriptor can be closed, and used again, while it runs.
 
+use core::ffi::c_void;
+
+use aya_ebpf::EbpfContext as _;
 use aya_ebpf::macros::{fentry, fexit, kprobe, kretprobe, tracepoint};
 use aya_ebpf::programs::{FEntryContext, FExitContext, ProbeContext, RetProbeContext, TracePointContext};
 use tracer_common::events::{Ctl, audit_moment, ctl_flags};
@@ -10,7 +13,7 @@ use crate::emit::{Now, current_tid, emit, settle};
 use crate::epitem::find;
 use crate::globals::config;
 use crate::rescue::{self, Point, with_twins};
-use crate::{audit, context, files, filter, kread, sys_exit, tasks};
+use crate::{audit, context, files, filter, kread, stacks, sys_exit, tasks};
 
 /// `EPOLL_CTL_DEL` (uapi/linux/eventpoll.h): the event is not used.
 const DEL: i32 = 2;
@@ -41,21 +44,21 @@ pub fn ctl_kprobe(ctx: ProbeContext) -> u32 {
 with_twins! {
     /// The end of the call that [`ctl_fentry`] saw.
     fexit [CTL_FEXIT: ctl_fexit, ctl_fexit_2, ctl_fexit_3, ctl_fexit_4](ctx: FExitContext) -> u32 {
-        (Point::Ctl, Hook::Ctl) => { settle(Hook::Ctl, ended(ctx.arg(5))) }
+        (Point::Ctl, Hook::Ctl) => { settle(Hook::Ctl, ended(ctx.as_ptr(), ctx.arg(5))) }
     }
 }
 
 with_twins! {
     /// The end of `epoll_ctl`, whose kretprobe would miss calls beyond its instances: they may sleep for the eventpoll's mutex.
     tracepoint [CTL_SYS_EXIT: ctl_sys_exit, ctl_sys_exit_2, ctl_sys_exit_3, ctl_sys_exit_4](ctx: TracePointContext) -> u32 {
-        (Point::Ctl, Hook::Ctl) => { settle(Hook::Ctl, ended(sys_exit::result(&ctx))) }
+        (Point::Ctl, Hook::Ctl) => { settle(Hook::Ctl, ended(ctx.as_ptr(), sys_exit::result(&ctx))) }
     }
 }
 
 /// The end of every `do_epoll_ctl`, where it cannot be told whether io_uring makes the call.
 #[kretprobe]
 pub fn ctl_return_kretprobe(ctx: RetProbeContext) -> u32 {
-    if under_way() { settle(Hook::Ctl, ended(ctx.ret())) } else { 0 }
+    if under_way() { settle(Hook::Ctl, ended(ctx.as_ptr(), ctx.ret())) } else { 0 }
 }
 
 with_twins! {
@@ -64,7 +67,7 @@ with_twins! {
         ctx: TracePointContext
     ) -> u32 {
         (Point::Ctl, Hook::Ctl) => {
-            if under_way() { settle(Hook::Ctl, ended(sys_exit::result(&ctx))) } else { 0 }
+            if under_way() { settle(Hook::Ctl, ended(ctx.as_ptr(), sys_exit::result(&ctx))) } else { 0 }
         }
     }
 }
@@ -163,7 +166,7 @@ pub(crate) fn keep(call: Call) -> Result<(), Miss> {
 
 /// The current task's call has ended.
 #[inline(always)]
-pub(crate) fn ended(ret: i32) -> Result<(), Miss> {
+pub(crate) fn ended(ctx: *mut c_void, ret: i32) -> Result<(), Miss> {
     if !filter::enabled() {
         return Ok(());
     }
@@ -180,7 +183,7 @@ pub(crate) fn ended(ret: i32) -> Result<(), Miss> {
         let [begun, ended] = unsafe { (*state).ctl_changes };
         !audit::alone(call.ep, Snapshot { begun, ended })
     };
-    let result = tell(&call, ret, if raced { ctl_flags::RACED } else { 0 });
+    let result = tell(ctx, &call, ret, if raced { ctl_flags::RACED } else { 0 });
     if audit::on() && call.ep != 0 {
         audit::end(call.ep);
         audit::walk(call.ep, audit_moment::CTL);
@@ -195,7 +198,7 @@ fn unseen() -> Result<(), Miss> {
 }
 
 #[inline(always)]
-fn tell(call: &Call, ret: i32, raced: u32) -> Result<(), Miss> {
+fn tell(ctx: *mut c_void, call: &Call, ret: i32, raced: u32) -> Result<(), Miss> {
     let now = Now::take();
     context::reset();
     let &Call { epfd, op, fd, ep, file, event, .. } = call;
@@ -203,6 +206,7 @@ fn tell(call: &Call, ret: i32, raced: u32) -> Result<(), Miss> {
     // After the time was taken: the item may have come to the ready list since, but not before.
     let seen = ret == 0 && ep != 0 && file != 0;
     let (epi, state) = if seen { state(call).unwrap_or((0, 0)) } else { (0, 0) };
+    stacks::tell(ctx, now);
     emit::<Ctl>(now, |record| {
         // SAFETY: `emit` gives a slot for one record.
         let record = unsafe { &mut *record };

@@ -2,6 +2,8 @@
 //!
 //! Two programs, each at the tracepoints of many system calls; the call's number says which it is.
 
+use core::ffi::c_void;
+
 use aya_ebpf::EbpfContext as _;
 use aya_ebpf::macros::tracepoint;
 use aya_ebpf::programs::TracePointContext;
@@ -11,7 +13,7 @@ use tracer_common::{Hook, Miss, OFFSET_UNKNOWN};
 use crate::emit::{Now, emit, settle};
 use crate::globals::offset;
 use crate::rescue::{Point, with_twins};
-use crate::{file_left, files, filter, kread, sys_exit, tasks};
+use crate::{file_left, files, filter, kread, stacks, sys_exit, tasks};
 
 /// Byte offsets of `struct syscall_tp_t` (kernel/trace/trace_syscalls.c, 5.10 to 7.3): the call's number, its arguments.
 const NUMBER: usize = 8;
@@ -64,7 +66,7 @@ with_twins! {
 with_twins! {
     /// The end of what [`io_enter`] saw, but for closes.
     tracepoint [IO_EXIT: io_exit, io_exit_2, io_exit_3, io_exit_4](ctx: TracePointContext) -> u32 {
-        (Point::CallEnds, Hook::Io) => { settle(Hook::Io, ends(sys_exit::result(&ctx))) }
+        (Point::CallEnds, Hook::Io) => { settle(Hook::Io, ends(ctx.as_ptr(), sys_exit::result(&ctx))) }
     }
 }
 
@@ -105,7 +107,7 @@ fn begins(ctx: &TracePointContext) -> Result<(), Miss> {
         if entered.file == 0 {
             return Ok(());
         }
-        return tell(now, (entered.file, fd), call, 0, LEFT_UNKNOWN, 0);
+        return tell(ctx.as_ptr(), now, (entered.file, fd), call, 0, LEFT_UNKNOWN, 0);
     }
     if entered.file == 0 && entered.to == 0 {
         if let Some(state) = tasks::get(now.tid) {
@@ -122,29 +124,38 @@ fn begins(ctx: &TracePointContext) -> Result<(), Miss> {
     }
     let f_flags: u32 = kread::kernel(entered.file + offset!(file_f_flags) as u64)?;
     if f_flags & O_NONBLOCK == 0 && file_left::of(entered.file)? == 0 {
-        return tell(now, (entered.file, fd), call, 0, 0, io_flags::WILL_SLEEP);
+        return tell(ctx.as_ptr(), now, (entered.file, fd), call, 0, 0, io_flags::WILL_SLEEP);
     }
     Ok(())
 }
 
 #[inline(always)]
-fn ends(ret: i32) -> Result<(), Miss> {
+fn ends(ctx: *mut c_void, ret: i32) -> Result<(), Miss> {
     let now = Now::take();
     let Some(state) = tasks::get(now.tid) else { return Ok(()) };
     // SAFETY: as in `begins`.
     let call = unsafe { core::mem::replace(&mut (*state).io, InCall::NONE) };
     if call.file != 0 {
         let left = if call.call == io_call::WRITE { LEFT_UNKNOWN } else { file_left::of(call.file)? };
-        tell(now, (call.file, call.fd), call.call, ret, left, 0)?;
+        tell(ctx, now, (call.file, call.fd), call.call, ret, left, 0)?;
     }
     if call.to != 0 {
-        return tell(now, (call.to, call.to_fd), io_call::WRITE, ret, LEFT_UNKNOWN, 0);
+        return tell(ctx, now, (call.to, call.to_fd), io_call::WRITE, ret, LEFT_UNKNOWN, 0);
     }
     Ok(())
 }
 
 #[inline(always)]
-fn tell(now: Now, (file, fd): (u64, i32), call: u32, ret: i32, left: u32, flags: u32) -> Result<(), Miss> {
+fn tell(
+    ctx: *mut c_void,
+    now: Now,
+    (file, fd): (u64, i32),
+    call: u32,
+    ret: i32,
+    left: u32,
+    flags: u32,
+) -> Result<(), Miss> {
+    stacks::tell(ctx, now);
     emit::<Io>(now, |record| {
         // SAFETY: `emit` gives a slot for one record.
         let record = unsafe { &mut *record };

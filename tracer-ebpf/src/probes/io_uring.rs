@@ -3,6 +3,9 @@
 //! Up to 7.1 the first calls `do_epoll_ctl`, whose probes then see it, but for the end with kprobes. From 7.2 on it goes past that to
 //! `do_epoll_ctl_file`, as `do_epoll_ctl` itself does: these probes only look when the task is in `io_epoll_ctl`.
 
+use core::ffi::c_void;
+
+use aya_ebpf::EbpfContext as _;
 use aya_ebpf::macros::{fentry, fexit, kprobe, kretprobe};
 use aya_ebpf::programs::{FEntryContext, FExitContext, ProbeContext, RetProbeContext};
 use tracer_common::events::{BY_IO_URING, WaitEnter};
@@ -45,7 +48,7 @@ pub fn io_ctl_kretprobe(_ctx: RetProbeContext) -> u32 {
 /// The end of `do_epoll_ctl`, whose system call's end does not come.
 #[kretprobe]
 pub fn ctl_kretprobe(ctx: RetProbeContext) -> u32 {
-    if in_io_ctl() { settle(Hook::Ctl, ended(ctx.ret())) } else { 0 }
+    if in_io_ctl() { settle(Hook::Ctl, ended(ctx.as_ptr(), ctx.ret())) } else { 0 }
 }
 
 with_twins! {
@@ -67,14 +70,14 @@ pub fn ctl_file_kprobe(ctx: ProbeContext) -> u32 {
 with_twins! {
     /// The end of the call that [`ctl_file_fentry`] saw.
     fexit [CTL_FILE_FEXIT: ctl_file_fexit, ctl_file_fexit_2, ctl_file_fexit_3, ctl_file_fexit_4](ctx: FExitContext) -> u32 {
-        (Point::CtlFile, Hook::Ctl) => { file_ends(ctx.arg(5)) }
+        (Point::CtlFile, Hook::Ctl) => { file_ends(ctx.as_ptr(), ctx.arg(5)) }
     }
 }
 
 /// As [`ctl_file_fexit`].
 #[kretprobe]
 pub fn ctl_file_kretprobe(ctx: RetProbeContext) -> u32 {
-    file_ends(ctx.ret())
+    file_ends(ctx.as_ptr(), ctx.ret())
 }
 
 #[inline(always)]
@@ -107,8 +110,8 @@ fn file_begins(file: u64, op: i32, key: u64, event: u64) -> u32 {
 }
 
 #[inline(always)]
-fn file_ends(ret: i32) -> u32 {
-    if in_io_ctl() { settle(Hook::Ctl, ended(ret)) } else { 0 }
+fn file_ends(ctx: *mut c_void, ret: i32) -> u32 {
+    if in_io_ctl() { settle(Hook::Ctl, ended(ctx, ret)) } else { 0 }
 }
 
 /// `struct epoll_key` (7.2 on): the file and the descriptor of an item.
@@ -144,14 +147,14 @@ pub fn io_wait_kprobe(ctx: ProbeContext) -> u32 {
 with_twins! {
     /// The end of [`io_wait_fentry`].
     fexit [IO_WAIT_FEXIT: io_wait_fexit, io_wait_fexit_2, io_wait_fexit_3, io_wait_fexit_4](ctx: FExitContext) -> u32 {
-        (Point::IoWaitEnds, Hook::WaitExit) => { settle(Hook::WaitExit, wait_ends(ctx.arg(3))) }
+        (Point::IoWaitEnds, Hook::WaitExit) => { settle(Hook::WaitExit, wait_ends(ctx.as_ptr(), ctx.arg(3))) }
     }
 }
 
 /// As [`io_wait_fexit`].
 #[kretprobe]
 pub fn io_wait_kretprobe(ctx: RetProbeContext) -> u32 {
-    if filter::enabled() { settle(Hook::WaitExit, wait_ends(ctx.ret())) } else { 0 }
+    if filter::enabled() { settle(Hook::WaitExit, wait_ends(ctx.as_ptr(), ctx.ret())) } else { 0 }
 }
 
 #[inline(always)]
@@ -178,7 +181,7 @@ fn wait_begins(file: u64, events: u64, maxevents: i32) -> Result<(), Miss> {
 
 /// Only now it is known whether there is anything to tell: without events io_uring tries again when the eventpoll calls it back.
 #[inline(always)]
-fn wait_ends(ret: i32) -> Result<(), Miss> {
+fn wait_ends(ctx: *mut c_void, ret: i32) -> Result<(), Miss> {
     let now = Now::task();
     let Some(state) = tasks::get(now.tid) else { return Ok(()) };
     // SAFETY: as in `wait_begins`.
@@ -200,5 +203,5 @@ fn wait_ends(ret: i32) -> Result<(), Miss> {
         record.epfd = BY_IO_URING;
         record.maxevents = maxevents;
     })?;
-    wait::exit(ret)
+    wait::exit(ctx, ret)
 }

@@ -1,5 +1,8 @@
 //! `accept` and `accept4`: what a woken task got from a listening socket.
 
+use core::ffi::c_void;
+
+use aya_ebpf::EbpfContext as _;
 use aya_ebpf::macros::{fexit, kprobe, tracepoint};
 use aya_ebpf::programs::{FExitContext, ProbeContext, TracePointContext};
 use tracer_common::events::Accept;
@@ -7,12 +10,12 @@ use tracer_common::{Hook, Miss};
 
 use crate::emit::{Now, emit, settle};
 use crate::rescue::{self, Point, with_twins};
-use crate::{file_info, files, filter, sys_exit, tasks};
+use crate::{file_info, files, filter, stacks, sys_exit, tasks};
 
 with_twins! {
     /// 5.10 to 7.3: `int __sys_accept4(int fd, struct sockaddr *upeer_sockaddr, int *upeer_addrlen, int flags)`
     fexit [ACCEPT_FEXIT: accept_fexit, accept_fexit_2, accept_fexit_3, accept_fexit_4](ctx: FExitContext) -> u32 {
-        (Point::Accept, Hook::Accept) => { settle(Hook::Accept, body(Now::take(), ctx.arg(0), ctx.arg(4))) }
+        (Point::Accept, Hook::Accept) => { settle(Hook::Accept, body(ctx.as_ptr(), Now::take(), ctx.arg(0), ctx.arg(4))) }
     }
 }
 
@@ -28,7 +31,7 @@ pub fn accept_kprobe(ctx: ProbeContext) -> u32 {
 with_twins! {
     /// The end of `accept` or `accept4`, which may have slept for long.
     tracepoint [ACCEPT_SYS_EXIT: accept_sys_exit, accept_sys_exit_2, accept_sys_exit_3, accept_sys_exit_4](ctx: TracePointContext) -> u32 {
-        (Point::Accept, Hook::Accept) => { settle(Hook::Accept, ended(sys_exit::result(&ctx))) }
+        (Point::Accept, Hook::Accept) => { settle(Hook::Accept, ended(ctx.as_ptr(), sys_exit::result(&ctx))) }
     }
 }
 
@@ -46,7 +49,7 @@ fn keep(fd: i32) -> Result<(), Miss> {
 }
 
 #[inline(always)]
-fn ended(ret: i32) -> Result<(), Miss> {
+fn ended(ctx: *mut c_void, ret: i32) -> Result<(), Miss> {
     let now = Now::take();
     if !filter::traced(now.tgid) {
         return Ok(());
@@ -56,15 +59,16 @@ fn ended(ret: i32) -> Result<(), Miss> {
         Some(state) => unsafe { core::mem::replace(&mut (*state).accept_fd, -1) },
         None => -1,
     };
-    body(now, fd, ret)
+    body(ctx, now, fd, ret)
 }
 
 #[inline(always)]
-fn body(now: Now, fd: i32, ret: i32) -> Result<(), Miss> {
+fn body(ctx: *mut c_void, now: Now, fd: i32, ret: i32) -> Result<(), Miss> {
     if !filter::traced(now.tgid) {
         return Ok(());
     }
     let file = files::of_current(fd)?;
+    stacks::tell(ctx, now);
     emit::<Accept>(now, |record| {
         // SAFETY: `emit` gives a slot for one record.
         let record = unsafe { &mut *record };

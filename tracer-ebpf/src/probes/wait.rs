@@ -1,5 +1,8 @@
 //! `epoll_wait`, `epoll_pwait`, `epoll_pwait2`: all three are `do_epoll_wait` inside.
 
+use core::ffi::c_void;
+
+use aya_ebpf::EbpfContext as _;
 use aya_ebpf::helpers::bpf_get_current_comm;
 use aya_ebpf::macros::{fentry, fexit, kprobe, tracepoint};
 use aya_ebpf::programs::{FEntryContext, FExitContext, ProbeContext, TracePointContext};
@@ -11,7 +14,7 @@ use crate::emit::{Now, count, current_tid, emit, settle};
 use crate::globals::config;
 use crate::rescue::{self, Point, with_twins};
 use crate::tasks::{IN_WAIT, NAMED, STRANGER, TaskState};
-use crate::{audit, context, files, filter, kread, namespace, sys_exit, tasks};
+use crate::{audit, context, files, filter, kread, namespace, stacks, sys_exit, tasks};
 
 with_twins! {
     /// 5.11 to 7.3: `int do_epoll_wait(int epfd, struct epoll_event *events, int maxevents, struct timespec64 *to)`;
@@ -33,21 +36,21 @@ pub fn wait_kprobe(ctx: ProbeContext) -> u32 {
 with_twins! {
     /// The end of the call that [`wait_fentry`] saw.
     fexit [WAIT_FEXIT: wait_fexit, wait_fexit_2, wait_fexit_3, wait_fexit_4](ctx: FExitContext) -> u32 {
-        (Point::WaitExit, Hook::WaitExit) => { leave(ctx.arg(4)) }
+        (Point::WaitExit, Hook::WaitExit) => { leave(ctx.as_ptr(), ctx.arg(4)) }
     }
 }
 
 with_twins! {
     /// As [`wait_fexit`], beside [`wait_sys_exit_unseen`]: only for a wait that was seen to begin, so that no end is told twice.
     fexit [WAIT_FEXIT_SEEN: wait_fexit_seen, wait_fexit_seen_2, wait_fexit_seen_3, wait_fexit_seen_4](ctx: FExitContext) -> u32 {
-        (Point::WaitExit, Hook::WaitExit) => { if tasks::has(current_tid(), NAMED) { leave(ctx.arg(4)) } else { 0 } }
+        (Point::WaitExit, Hook::WaitExit) => { if tasks::has(current_tid(), NAMED) { leave(ctx.as_ptr(), ctx.arg(4)) } else { 0 } }
     }
 }
 
 with_twins! {
     /// The end of `epoll_wait`, `epoll_pwait` or `epoll_pwait2`, whose kretprobe would miss calls beyond its instances: they sleep.
     tracepoint [WAIT_SYS_EXIT: wait_sys_exit, wait_sys_exit_2, wait_sys_exit_3, wait_sys_exit_4](ctx: TracePointContext) -> u32 {
-        (Point::WaitExit, Hook::WaitExit) => { leave(sys_exit::result(&ctx)) }
+        (Point::WaitExit, Hook::WaitExit) => { leave(ctx.as_ptr(), sys_exit::result(&ctx)) }
     }
 }
 
@@ -58,7 +61,7 @@ with_twins! {
         WAIT_SYS_EXIT_UNSEEN: wait_sys_exit_unseen, wait_sys_exit_unseen_2, wait_sys_exit_unseen_3, wait_sys_exit_unseen_4,
     ](ctx: TracePointContext) -> u32 {
         (Point::WaitExitUnseen, Hook::WaitExit) => {
-            if tasks::has(current_tid(), NAMED) { 0 } else { leave(sys_exit::result(&ctx)) }
+            if tasks::has(current_tid(), NAMED) { 0 } else { leave(ctx.as_ptr(), sys_exit::result(&ctx)) }
         }
     }
 }
@@ -72,11 +75,11 @@ fn enter(epfd: i32, events: u64, maxevents: i32, timeout: u64) -> u32 {
 }
 
 #[inline(always)]
-fn leave(ret: i32) -> u32 {
+fn leave(ctx: *mut c_void, ret: i32) -> u32 {
     if !filter::enabled() {
         return 0;
     }
-    settle(Hook::WaitExit, exit(ret))
+    settle(Hook::WaitExit, exit(ctx, ret))
 }
 
 /// Nanoseconds of the last argument; -1 without end.
@@ -189,7 +192,7 @@ pub(super) fn name_once(now: Now, state: *mut TaskState) -> Result<(), Miss> {
 }
 
 #[inline(always)]
-pub(super) fn exit(ret: i32) -> Result<(), Miss> {
+pub(super) fn exit(ctx: *mut c_void, ret: i32) -> Result<(), Miss> {
     let now = Now::take();
     if path::on() {
         path::forget(now.tid);
@@ -207,6 +210,7 @@ pub(super) fn exit(ret: i32) -> Result<(), Miss> {
         _ => return Ok(()),
     }
     let (captured, first) = first(ret, user_events);
+    stacks::tell(ctx, now);
     emit::<WaitExit>(now, |record| {
         // SAFETY: `emit` gives a slot for one record.
         let record = unsafe { &mut *record };

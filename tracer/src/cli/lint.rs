@@ -78,7 +78,7 @@ pub(super) struct LintArgs {
     bounds: BoundsArgs,
     // Before the command, which is the last of what has no name.
     /// Look at this trace file instead of tracing
-    #[arg(value_name = "FILE", conflicts_with_all = ["pids", "command", "duration", "no_follow", "ready_file", "audit", "io", "path"])]
+    #[arg(value_name = "FILE", conflicts_with_all = ["pids", "command", "duration", "no_follow", "ready_file", "audit", "io", "path", "stacks"])]
     file: Option<PathBuf>,
     #[command(flatten)]
     target: TargetArgs,
@@ -140,7 +140,7 @@ pub(super) fn run(args: &LintArgs, verbose: u8) -> Result<ExitCode> {
     let report = if let Some(path) = &args.file {
         read(path, looking)?
     } else {
-        let target = TargetArgs { io: true, ..args.target.clone() };
+        let target = TargetArgs { io: true, stacks: true, ..args.target.clone() };
         follow(&target, Output::Stderr, verbose, &mut looking)?;
         looking.finish()?
     };

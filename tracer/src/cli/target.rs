@@ -82,6 +82,10 @@ pub(super) struct TargetArgs {
     /// `sock_def_readable`, and when the task was on a CPU. Costs some more in each softirq and each interrupt
     #[arg(long)]
     pub(super) path: bool,
+    /// Trace the user stack of each call of epoll and accept, too, and with --io of each read, write and close, which
+    /// `eptrace lint` shows (it has them always). Costs some more in each of these calls
+    #[arg(long)]
+    pub(super) stacks: bool,
     #[command(flatten)]
     pub(super) probes: ProbeArgs,
     /// Run this command and trace it with its children, until it ends
@@ -107,7 +111,13 @@ impl TargetArgs {
         Ok(Options {
             pids,
             target: self.words(),
-            purpose: Purpose { running: self.command.is_empty(), audit: self.audit, io: self.io, path: self.path },
+            purpose: Purpose {
+                running: self.command.is_empty(),
+                audit: self.audit,
+                io: self.io,
+                path: self.path,
+                stacks: self.stacks,
+            },
             follow_forks: !self.no_follow,
             preference: self.probes.backend.into(),
             sizes: self.probes.sizes()?,

@@ -2,13 +2,13 @@
 
 use bytes::{Buf, TryGetError};
 use thiserror::Error;
-use tracer_common::events::record_bytes;
+use tracer_common::events::{SYMBOL_PART, record_bytes};
 use tracer_common::{COMM_LEN, Kind};
 
 use crate::event::{
     Accept, Audited, AuditedItem, Callback, Ctl, Event, EventpollGone, EventpollSeen, FileEnds, FileGone, FileInfo,
-    Fork, Header, Hooked, Io, ItemSeen, Path, Raced, Returned, Scan, TaskExit, TaskName, TaskPid, WaitEnter, WaitExit,
-    Wake, WakeCause,
+    Fork, Frame, Header, Hooked, Io, ItemSeen, Path, Raced, Returned, Scan, Stack, Symbol, TaskExit, TaskName, TaskPid,
+    WaitEnter, WaitExit, Wake, WakeCause,
 };
 
 /// Why a record is not an event.
@@ -151,6 +151,7 @@ fn fields(kind: Kind, header: Header, mut rest: &[u8]) -> Result<Event, DecodeEr
         Kind::Accept => record!(rest, header, Accept { file: try_get_u64_ne, fd: try_get_i32_ne, ret: try_get_i32_ne }),
         Kind::Io => io(header, rest)?,
         Kind::Path => path(header, rest)?,
+        Kind::Stack | Kind::Frame | Kind::Symbol => return stacks(kind, header, rest),
         Kind::Fork | Kind::TaskName | Kind::TaskPid | Kind::TaskExit => return lives(kind, header, rest),
         Kind::FileGone => record!(rest, header, FileGone { file: try_get_u64_ne }),
         Kind::EventpollGone => record!(rest, header, EventpollGone { ep: try_get_u64_ne }),
@@ -268,6 +269,26 @@ fn path(header: Header, mut rest: &[u8]) -> Result<Event, DecodeError> {
     ))
 }
 
+/// Where calls were made.
+fn stacks(kind: Kind, header: Header, mut rest: &[u8]) -> Result<Event, DecodeError> {
+    Ok(match kind {
+        Kind::Stack => record!(rest, header, Stack { stack: try_get_u64_ne }),
+        Kind::Frame => record!(
+            rest,
+            header,
+            Frame { stack: try_get_u64_ne, address: try_get_u64_ne, index: try_get_u32_ne, count: try_get_u32_ne }
+        ),
+        _ => Event::Symbol(Symbol {
+            header,
+            address: rest.try_get_u64_ne()?,
+            offset: rest.try_get_u64_ne()?,
+            of: rest.try_get_u32_ne()?,
+            part: rest.try_get_u32_ne()?,
+            text: array::<SYMBOL_PART>(&mut rest)?,
+        }),
+    })
+}
+
 fn fork(header: Header, mut rest: &[u8]) -> Result<Event, DecodeError> {
     Ok(Event::Fork(Fork {
         header,
@@ -361,7 +382,7 @@ mod tests {
         }
 
         #[test]
-        fn no_body_of_a_known_kind_panics(kind in 0_u16..20, body in proptest::collection::vec(proptest::num::u8::ANY, 0..96)) {
+        fn no_body_of_a_known_kind_panics(kind in 0_u16..30, body in proptest::collection::vec(proptest::num::u8::ANY, 0..96)) {
             let len = Kind::from_number(kind).map_or(40, record_bytes);
             let _ = decode(&bytes_of(kind, u16::try_from(len).unwrap(), &body));
         }

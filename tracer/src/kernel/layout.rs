@@ -118,6 +118,8 @@ const OTHERS: &[Wanted] = wanted! {
     tcp_copied_seq: "tcp_sock" "copied_seq";
     pipe_head: "pipe_inode_info" "head";
     pipe_tail: "pipe_inode_info" "tail";
+    task_stack: "task_struct" "stack";
+    task_self_exec_id: "task_struct" "self_exec_id";
 };
 
 // Every slot but `epitem_bytes` is looked up.

@@ -177,7 +177,7 @@ impl Model {
             Event::AuditedItem(e) => self.on_audited_item(e),
             Event::FileEnds(e) => self.on_file_ends(e),
             // For the rules of lint alone.
-            Event::Io(_) | Event::Path(_) => {}
+            Event::Io(_) | Event::Path(_) | Event::Stack(_) | Event::Frame(_) | Event::Symbol(_) => {}
             Event::Loss(e) => self.losses.add(e, self.limits.losses),
             Event::Mark(mark) => match mark.what {
                 MarkKind::Started => {

@@ -299,14 +299,15 @@ pub(crate) const RING_FULL: LossReason = LossReason::Probe(Miss::RingFull);
 
 /// The facts of these traces.
 pub(crate) fn info() -> TraceInfo {
-    let hooks = Hook::ALL.into_iter().filter(|hook| !matches!(hook, Hook::Audit | Hook::Io | Hook::Path)).map(|hook| {
-        HookInfo {
+    let hooks = Hook::ALL
+        .into_iter()
+        .filter(|hook| !matches!(hook, Hook::Audit | Hook::Io | Hook::Path | Hook::Stack))
+        .map(|hook| HookInfo {
             hook: hook.name().to_owned(),
             backend: "fentry".to_owned(),
             targets: Vec::new(),
             missing: String::new(),
-        }
-    });
+        });
     TraceInfo {
         eptrace: "0.1.0".to_owned(),
         kernel: "6.1.0".to_owned(),
@@ -317,6 +318,7 @@ pub(crate) fn info() -> TraceInfo {
         monotonic_ns: 1_000_000_000,
         hooks: hooks.collect(),
         file_kinds: [(SOCKET_FOPS, "socket".to_owned())].into(),
+        stacks: false,
         limits: Vec::new(),
     }
 }

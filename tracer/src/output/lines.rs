@@ -6,8 +6,8 @@ use std::fmt::Write as _;
 
 use tracer_common::events::{
     Accept, Audited, BY_IO_URING, Callback, Ctl, DELIVERED_UNKNOWN, FileInfo, Hooked, Io, ItemSeen, LEFT_UNKNOWN, Path,
-    Returned, Scan, WaitEnter, WaitExit, Wake, WakeCause, audit_flags, audit_moment, callback_flags, ctl_flags,
-    io_call, io_flags, item_flags, scan_flags, softirq,
+    Returned, Scan, Symbol, WaitEnter, WaitExit, Wake, WakeCause, audit_flags, audit_moment, callback_flags, ctl_flags,
+    io_call, io_flags, item_flags, scan_flags, softirq, symbol_of,
 };
 
 use super::layout::task_name;
@@ -58,6 +58,9 @@ fn what(event: &Event, info: &TraceInfo, model: &Model) -> String {
         Event::Accept(e) => accept(e),
         Event::Io(e) => io(e),
         Event::Path(e) => path(e, model),
+        Event::Stack(e) => format!("makes its next call from stack {:#x}", e.stack),
+        Event::Frame(e) => format!("stack {:#x}: {} of {} is {:#x}", e.stack, e.index, e.count, e.address),
+        Event::Symbol(e) => symbol(e),
         Event::Fork(e) => format!("forks {}", task_name(&comm(&e.comm), e.child_tgid, e.child_tid)),
         Event::TaskName(e) => format!("is named {}", comm(&e.comm)),
         Event::TaskPid(e) => format!("is {}/{} in its pid namespace", e.ns_tgid, e.ns_tid),
@@ -256,6 +259,34 @@ fn path(e: &Path, model: &Model) -> String {
         e.cause_cpu,
         words.join(", ")
     )
+}
+
+/// `address 0x7f1200001005 is 0x1005 behind the beginning of module libc.so.6`
+fn symbol(e: &Symbol) -> String {
+    let text = lossy(&e.text);
+    match e.of {
+        symbol_of::MODULE | symbol_of::FUNCTION => {
+            let what = symbol_of_name(e.of);
+            format!("address {:#x} is {:#x} behind the beginning of {what} {text}", e.address, e.offset)
+        }
+        _ => format!("address {:#x} is unknown: {text}", e.address),
+    }
+}
+
+/// Text padded with zeros.
+pub(super) fn lossy(padded: &[u8]) -> String {
+    let len = padded.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+    String::from_utf8_lossy(padded.get(..len).unwrap_or_default()).into_owned()
+}
+
+/// What a symbol names.
+pub(super) const fn symbol_of_name(of: u32) -> &'static str {
+    match of {
+        symbol_of::MODULE => "module",
+        symbol_of::FUNCTION => "function",
+        symbol_of::NO_CODE => "no code",
+        _ => "unknown",
+    }
 }
 
 /// The kernel's name of a softirq.

@@ -6,7 +6,7 @@ use tracer_common::events::{
     callback_flags, ctl_flags, io_flags, item_flags,
 };
 
-use super::lines::{audit_moment_name, eventpoll, io_call_name, scan_notes, softirq_name};
+use super::lines::{audit_moment_name, eventpoll, io_call_name, lossy, scan_notes, softirq_name, symbol_of_name};
 use super::names::{ctl_op, epoll_events, errno};
 use crate::analysis::SCHEMA_VERSION;
 use crate::event::{Event, MarkKind, TraceInfo};
@@ -68,6 +68,15 @@ fn details(event: &Event, info: &TraceInfo, model: &Model) -> (&'static str, Val
                 "left": (e.left != LEFT_UNKNOWN).then_some(e.left), "will_sleep": e.flags & io_flags::WILL_SLEEP != 0 }),
         ),
         Event::Path(e) => ("path", path(e, model)),
+        Event::Stack(e) => ("stack", json!({ "stack": hex(e.stack) })),
+        Event::Frame(e) => {
+            ("frame", json!({ "stack": hex(e.stack), "index": e.index, "frames": e.count, "address": hex(e.address) }))
+        }
+        Event::Symbol(e) => (
+            "symbol",
+            json!({ "address": hex(e.address), "of": symbol_of_name(e.of), "offset": e.offset, "index": e.part,
+                "symbol": lossy(&e.text) }),
+        ),
         Event::Fork(e) => {
             ("fork", json!({ "child_pid": e.child_tgid, "child_tid": e.child_tid, "child_comm": comm(&e.comm) }))
         }

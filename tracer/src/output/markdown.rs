@@ -76,7 +76,10 @@ impl Output for Markdown {
         for finding in &report.findings {
             page.heading(2, &format!("{}: {}", finding.severity.name(), finding.rule));
             page.paragraph(&finding.sentence);
-            page.list(lint::details(finding).into_iter().map(|(name, value)| format!("{name}: {value}")));
+            page.list(lint::details(finding).into_iter().map(|(name, value)| match name {
+                "" => value,
+                name => format!("{name}: {value}"),
+            }));
         }
         if !report.unjudged.is_empty() {
             page.heading(2, "Cannot be judged");

@@ -20,6 +20,9 @@ pub const NO_KPROBES: &str = "the kernel has no kprobes";
 /// The most CPUs that a kernel is built for (`NR_CPUS`, arch/x86/Kconfig, 5.10 to 7.3).
 const MAX_CPUS: u32 = 8192;
 
+/// Places of system calls whose callers are looked for behind the stack pointer.
+const RETURNS: u32 = 4096;
+
 /// Lines of a verifier's log that an error shows; `-v` shows all.
 const LOG_LINES: usize = 40;
 
@@ -113,6 +116,8 @@ pub fn load(object: &[u8], config: Config, sizes: Sizes, btf: Option<&Btf>) -> R
         .map_max_entries("EVENTPOLLS", sizes.entries)
         .map_max_entries("TASKS", sizes.entries)
         .map_max_entries("WOKEN", woken)
+        .map_max_entries("STACKS", if config.stacks == 0 { 1 } else { sizes.entries })
+        .map_max_entries("RETURNS", if config.stacks == 0 { 1 } else { RETURNS })
         .load(&in_place::linked(object, &config))
         .map_err(Box::new)?;
     if ebpf.map(EVENTS_MAP).is_none() {

@@ -55,6 +55,8 @@ pub struct Purpose {
     pub io: bool,
     /// What a callback ran in, and when the task that it woke was on a CPU, is told.
     pub path: bool,
+    /// The user stacks of calls are told.
+    pub stacks: bool,
 }
 
 /// Plans every hook of the catalogue.
@@ -204,7 +206,7 @@ mod tests {
             for hook in plan(
                 &names(&["ep_done_scan"]),
                 preference,
-                Purpose { running: true, audit: true, io: true, path: true },
+                Purpose { running: true, audit: true, io: true, path: true, stacks: true },
             ) {
                 assert!(!hook.tries.is_empty(), "{:?} with {preference:?}", hook.hook);
             }
@@ -217,7 +219,7 @@ mod tests {
             for hook in plan(
                 &names(&["ep_done_scan"]),
                 preference,
-                Purpose { running: true, audit: true, io: true, path: true },
+                Purpose { running: true, audit: true, io: true, path: true, stacks: true },
             ) {
                 assert!(hook.tries.iter().all(|variant| variant.backend != other), "{:?}", hook.hook);
             }

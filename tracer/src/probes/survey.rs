@@ -28,7 +28,7 @@ pub fn survey(facts: &Facts, preference: Preference, sizes: Sizes, full_log: boo
     let loaded = load(OBJECT, facts.config(), sizes, btf).map_err(|error| error.to_string()).map(|mut ebpf| {
         outcomes = attach(
             &mut ebpf,
-            plan(&facts.names, preference, Purpose { running: true, audit: true, io: true, path: true }),
+            plan(&facts.names, preference, Purpose { running: true, audit: true, io: true, path: true, stacks: true }),
             btf,
             How { twins: false, full_log },
         );

@@ -3,10 +3,11 @@
 use arrow_array::types::{Int32Type, Int64Type, UInt8Type, UInt16Type, UInt32Type, UInt64Type};
 use arrow_array::{ArrayRef, RecordBatch};
 use arrow_schema::{ArrowError, Field};
-use tracer_common::Hook;
+use tracer_common::events::SYMBOL_PART;
+use tracer_common::{COMM_LEN, Hook};
 
 use super::rows::RowKind;
-use super::storage::{Comm, Filled, Filling, Named, Number, Storage, Text};
+use super::storage::{Filled, Filling, Named, Number, Padded, Storage, Text};
 use crate::event::{LossReason, MarkKind, TraceInfo};
 
 type U8 = Number<UInt8Type>;
@@ -15,6 +16,8 @@ type U32 = Number<UInt32Type>;
 type U64 = Number<UInt64Type>;
 type I32 = Number<Int32Type>;
 type I64 = Number<Int64Type>;
+type Comm = Padded<COMM_LEN>;
+type Part = Padded<SYMBOL_PART>;
 
 macro_rules! columns {
     (
@@ -143,6 +146,12 @@ columns! {
         sock_ts_ns: U64, of Path;
         wake_ts_ns: U64, of Path;
         cause_cpu: U32, of Path;
+        stack: U64, of Stack;
+        address: U64, of Stack;
+        frames: U32, of Stack;
+        symbol_of: U32, of Stack;
+        offset: U64, of Stack;
+        symbol: Part, of Stack;
     }
 }
 
@@ -151,5 +160,6 @@ columns! {
 pub(super) fn has(column: &str, info: &TraceInfo) -> bool {
     let attached = |hook: Hook| info.hooks.iter().any(|held| held.hook == hook.name() && !held.backend.is_empty());
     let filled_by = OF_ONE_HOOK.iter().find(|(name, _)| *name == column);
-    info.hooks.is_empty() || filled_by.is_none_or(|(_, hook)| attached(*hook))
+    info.hooks.is_empty()
+        || filled_by.is_none_or(|(_, hook)| if *hook == Hook::Stack { info.stacks } else { attached(*hook) })
 }

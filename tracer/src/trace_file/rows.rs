@@ -9,8 +9,8 @@ use super::storage::{Cell, Word, text_cell};
 use super::text::{address_from_text, address_to_text};
 use crate::event::{
     Accept, Audited, AuditedItem, Callback, Ctl, Event, EventpollGone, EventpollSeen, FileEnds, FileGone, FileInfo,
-    Fork, Hooked, Io, ItemSeen, Loss, LossReason, Mark, Path, Raced, Returned, Scan, TaskExit, TaskName, TaskPid,
-    WaitEnter, WaitExit, Wake,
+    Fork, Frame, Hooked, Io, ItemSeen, Loss, LossReason, Mark, Path, Raced, Returned, Scan, Stack, Symbol, TaskExit,
+    TaskName, TaskPid, WaitEnter, WaitExit, Wake,
 };
 
 /// A record of the probes as a row.
@@ -155,6 +155,9 @@ row!(Path {
     cause_cpu: cause_cpu,
     softirq: softirq or 0 => softirq_ts,
 });
+row!(Stack { stack: stack });
+row!(Frame { stack: stack, address: address, index: index, count: frames });
+row!(Symbol { address: address, offset: offset, of: symbol_of, part: index, text: symbol });
 row!(Fork { child_tgid: child_tgid, child_tid: child_tid, comm: comm });
 row!(TaskName { comm: comm });
 row!(TaskPid { ns_tgid: ns_tgid, ns_tid: ns_tid });
@@ -423,6 +426,9 @@ kinds! {
     TaskPid "task-pid",
     Io "io",
     Path "path",
+    Stack "stack",
+    Frame "frame",
+    Symbol "symbol",
 }
 
 /// What stands for a row that is no event.

@@ -10,11 +10,10 @@ use arrow_array::types::Int8Type;
 use arrow_array::{Array, ArrayRef, ArrowPrimitiveType, DictionaryArray, PrimitiveArray, StringArray};
 use arrow_buffer::{BooleanBuffer, Buffer, NullBuffer, ScalarBuffer};
 use arrow_schema::{ArrowError, DataType};
-use tracer_common::COMM_LEN;
 
 use super::BATCH_ROWS;
 use super::names::Name;
-use super::text::{comm_from_text, comm_to_text};
+use super::text::{padded_from_text, padded_to_text};
 
 /// The type of a column, in memory and in the file.
 pub(super) trait Storage {
@@ -224,46 +223,46 @@ pub(super) fn text_cell(array: &StringArray, row: usize) -> Option<&str> {
     (row < array.len() && array.is_valid(row)).then(|| array.value(row))
 }
 
-/// A column of task names: text, with escapes.
-pub(super) struct Comm;
+/// A column of names of at most `N` bytes: text, with escapes.
+pub(super) struct Padded<const N: usize>;
 
-impl Storage for Comm {
-    type Filling = Comms;
-    type Filled = FilledComms;
+impl<const N: usize> Storage for Padded<N> {
+    type Filling = PaddedTexts<N>;
+    type Filled = FilledPadded<N>;
 
     fn data_type() -> DataType {
         DataType::Utf8
     }
 }
 
-/// Task names that are being collected.
+/// Names that are being collected.
 #[derive(Default)]
-pub(super) struct Comms(Texts);
+pub(super) struct PaddedTexts<const N: usize>(Texts);
 
-impl Comms {
-    pub(super) fn set(&mut self, row: usize, comm: [u8; COMM_LEN]) {
-        self.0.set(row, &comm_to_text(comm));
+impl<const N: usize> PaddedTexts<N> {
+    pub(super) fn set(&mut self, row: usize, name: [u8; N]) {
+        self.0.set(row, &padded_to_text(name));
     }
 }
 
-impl Filling for Comms {
+impl<const N: usize> Filling for PaddedTexts<N> {
     fn take(&mut self, rows: usize) -> Result<ArrayRef, ArrowError> {
         self.0.take(rows)
     }
 }
 
-/// Task names that were read.
-pub(super) struct FilledComms(StringArray);
+/// Names that were read.
+pub(super) struct FilledPadded<const N: usize>(StringArray);
 
-impl Filled for FilledComms {
+impl<const N: usize> Filled for FilledPadded<N> {
     fn of(array: &ArrayRef) -> Option<Self> {
         StringArray::of(array).map(Self)
     }
 }
 
-impl Cell<[u8; COMM_LEN]> for FilledComms {
-    fn cell(&self, row: usize) -> Option<[u8; COMM_LEN]> {
-        text_cell(&self.0, row).and_then(comm_from_text)
+impl<const N: usize> Cell<[u8; N]> for FilledPadded<N> {
+    fn cell(&self, row: usize) -> Option<[u8; N]> {
+        text_cell(&self.0, row).and_then(padded_from_text)
     }
 }
 

@@ -25,6 +25,7 @@ fn info() -> TraceInfo {
         realtime_ns: u64::MAX,
         // Those whose columns a trace may lack are attached.
         hooks: ["ctl", "io", "path"].map(|hook| attached(hook, "fentry")).into(),
+        stacks: true,
         file_kinds: BTreeMap::from([(u64::MAX, "socket".to_owned())]),
         ..TraceInfo::default()
     }

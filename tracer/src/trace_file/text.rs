@@ -3,8 +3,6 @@
 use std::fmt::Write;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use tracer_common::COMM_LEN;
-
 /// `AF_INET` (include/linux/socket.h).
 const AF_INET: u16 = 2;
 /// `AF_INET6` (include/linux/socket.h).
@@ -12,12 +10,12 @@ const AF_INET6: u16 = 10;
 /// What an address begins with that is neither.
 const HEX: &str = "0x";
 
-/// A task's name as text: without the zero bytes at its end; a backslash is doubled, and a byte that is not part of a printable
+/// A name as text: without the zero bytes at its end; a backslash is doubled, and a byte that is not part of a printable
 /// UTF-8 character is `\xNN`.
-pub(super) fn comm_to_text(comm: [u8; COMM_LEN]) -> String {
-    let len = comm.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+pub(super) fn padded_to_text<const N: usize>(name: [u8; N]) -> String {
+    let len = name.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
     let mut text = String::with_capacity(len);
-    for chunk in comm.get(..len).unwrap_or_default().utf8_chunks() {
+    for chunk in name.get(..len).unwrap_or_default().utf8_chunks() {
         for c in chunk.valid().chars() {
             match c {
                 '\\' => text.push_str(r"\\"),
@@ -37,10 +35,10 @@ fn escape(text: &mut String, bytes: &[u8]) {
     }
 }
 
-/// What [`comm_to_text`] made it from; `None` for a text that it does not make.
-pub(super) fn comm_from_text(text: &str) -> Option<[u8; COMM_LEN]> {
-    let mut comm = [0; COMM_LEN];
-    let mut room = comm.iter_mut();
+/// What [`padded_to_text`] made it from; `None` for a text that it does not make.
+pub(super) fn padded_from_text<const N: usize>(text: &str) -> Option<[u8; N]> {
+    let mut name = [0; N];
+    let mut room = name.iter_mut();
     let mut bytes = text.bytes();
     while let Some(byte) = bytes.next() {
         *room.next()? = match byte {
@@ -52,7 +50,7 @@ pub(super) fn comm_from_text(text: &str) -> Option<[u8; COMM_LEN]> {
             byte => byte,
         };
     }
-    Some(comm)
+    Some(name)
 }
 
 fn nibble(digit: u8) -> Option<u8> {
@@ -90,7 +88,7 @@ pub(super) fn address_from_text(text: &str) -> Option<[u8; 16]> {
 
 #[cfg(test)]
 mod tests {
-    use super::{address_from_text, address_to_text, comm_from_text, comm_to_text};
+    use super::{address_from_text, address_to_text, padded_from_text, padded_to_text};
 
     fn comm(bytes: &[u8]) -> [u8; 16] {
         let mut comm = [0; 16];
@@ -100,21 +98,21 @@ mod tests {
 
     #[test]
     fn a_plain_name_is_itself() {
-        assert_eq!(comm_to_text(comm(b"nginx")), "nginx");
-        assert_eq!(comm_to_text(comm("größe".as_bytes())), "größe");
-        assert_eq!(comm_to_text(comm(b"")), "");
+        assert_eq!(padded_to_text(comm(b"nginx")), "nginx");
+        assert_eq!(padded_to_text(comm("größe".as_bytes())), "größe");
+        assert_eq!(padded_to_text(comm(b"")), "");
     }
 
     #[test]
     fn a_hostile_name_is_escaped() {
-        assert_eq!(comm_to_text(comm(b"\x1b[2J\\\xff")), r"\x1b[2J\\\xff");
-        assert_eq!(comm_to_text(comm(b"a\0b")), r"a\x00b");
+        assert_eq!(padded_to_text(comm(b"\x1b[2J\\\xff")), r"\x1b[2J\\\xff");
+        assert_eq!(padded_to_text(comm(b"a\0b")), r"a\x00b");
     }
 
     #[test]
     fn a_text_that_is_no_name_is_refused() {
         for text in ["seventeen bytes!!", r"\", r"\q", r"\x1", r"\xZZ"] {
-            assert_eq!(comm_from_text(text), None, "{text}");
+            assert_eq!(padded_from_text::<16>(text), None, "{text}");
         }
     }
 

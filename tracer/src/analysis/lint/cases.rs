@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::report::{Finding, Who};
 use super::rule::{About, Scene};
-use super::step::Subject;
+use super::stacks::Stacks;
+use super::step::{Call, Row, Subject};
 use crate::model::{EpId, FileId, TaskId};
 
 /// Sightings, tasks and descriptors that are shown of a case.
@@ -24,6 +25,7 @@ pub(super) struct Case {
     files: BTreeSet<(FileId, i32)>,
     first_rows: Vec<u64>,
     last_row: u64,
+    call: Row,
     evidence: Vec<String>,
 }
 
@@ -42,12 +44,31 @@ impl Case {
         }
     }
 
+    /// In which row, which tells the call that is accused.
+    pub(super) fn at(&mut self, row: Row) {
+        self.seen_at(row);
+        self.called_in(row);
+    }
+
     /// In which row.
-    pub(super) fn at(&mut self, row: u64) {
+    fn seen_at(&mut self, row: Row) {
         if self.first_rows.len() < SHOWN {
-            self.first_rows.push(row);
+            self.first_rows.push(row.number);
         }
-        self.last_row = row;
+        self.last_row = row.number;
+    }
+
+    /// In which row the call is told that is accused, where that is another. A later one is known better: the collector learns while
+    /// the trace goes on where the callers of functions are found.
+    fn called_in(&mut self, row: Row) {
+        let better = match row.call {
+            Call::No => false,
+            Call::Unknown => self.call.call == Call::No,
+            Call::From(_) => true,
+        };
+        if better {
+            self.call = row;
+        }
     }
 
     /// In words, the first few times.
@@ -89,14 +110,26 @@ impl Cases {
     pub(super) fn note(
         &mut self,
         item: &Subject,
-        (task, row): (Option<TaskId>, u64),
+        (task, row): (Option<TaskId>, Row),
+        scene: &Scene<'_>,
+        words: impl FnOnce() -> String,
+    ) {
+        self.note_called(item, (task, row, row), scene, words);
+    }
+
+    /// As [`Cases::note`], where the call is told in another row than what is seen of it.
+    pub(super) fn note_called(
+        &mut self,
+        item: &Subject,
+        (task, row, call): (Option<TaskId>, Row, Row),
         scene: &Scene<'_>,
         words: impl FnOnce() -> String,
     ) {
         if let Some(case) = self.again(item.ep) {
             case.by(task, scene);
             case.on(item.file, item.fd, scene);
-            case.at(row);
+            case.seen_at(row);
+            case.called_in(call);
             case.saying(words);
         }
     }
@@ -139,7 +172,7 @@ pub(super) struct Found {
 }
 
 impl Found {
-    pub(super) fn into_finding(self, about: &About, scene: &Scene<'_>) -> Finding {
+    pub(super) fn into_finding(self, about: &About, scene: &Scene<'_>, stacks: &Stacks) -> Finding {
         let case = self.case;
         let mut rows = case.first_rows;
         if rows.last().is_some_and(|last| *last < case.last_row) {
@@ -156,6 +189,7 @@ impl Found {
             times: case.times,
             rows,
             evidence: case.evidence,
+            stack: stacks.told(case.call.number, case.call.call, scene.info),
             cure: about.cure,
         }
     }

@@ -4,7 +4,7 @@ use tracer_common::Hook;
 
 use super::cases::{Cases, Judged};
 use super::rule::{About, Rule, Scene, Severity};
-use super::step::{Did, Step, Subject, What};
+use super::step::{Did, Row, Step, Subject, What};
 use super::table::{Items, Tasks};
 use crate::model::op;
 
@@ -28,7 +28,7 @@ static ABOUT: About = About {
 #[derive(Debug, Clone, Copy, Default)]
 struct Closed {
     process: u32,
-    row: u64,
+    row: Row,
     events: u64,
 }
 
@@ -37,7 +37,7 @@ pub(super) struct ClosedRegistered {
     /// What was delivered, or closed.
     items: Items<Closed>,
     /// In which row each task's wait began.
-    waits: Tasks<u64>,
+    waits: Tasks<Row>,
     cases: Cases,
 }
 
@@ -60,16 +60,16 @@ impl Rule for ClosedRegistered {
                 }
             }
             What::Delivered { item, .. } => {
-                let began = step.task.and_then(|task| self.waits.known(task)).copied().unwrap_or(0);
+                let began = step.task.and_then(|task| self.waits.known(task)).copied().unwrap_or_default();
                 let process = scene.process(step.task);
                 let Some(closed) = self.items.at(&item) else { return };
-                if closed.row == 0 || began < closed.row || process != Some(closed.process) {
+                if closed.row == Row::default() || began < closed.row || process != Some(closed.process) {
                     return;
                 }
                 closed.events = closed.events.saturating_add(1);
                 if closed.events == EVENTS {
                     let closed = *closed;
-                    self.cases.note(&item, (step.task, step.row), scene, || {
+                    self.cases.note_called(&item, (step.task, step.row, closed.row), scene, || {
                         format!("closed in row {}, and {} events came since", closed.row, closed.events)
                     });
                 }

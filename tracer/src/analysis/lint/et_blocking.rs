@@ -5,7 +5,7 @@ use tracer_common::Hook;
 use super::cases::{Cases, Judged};
 use super::rule::{About, Rule, Scene, Severity};
 use super::runs::ms;
-use super::step::{Did, Step, Subject, What};
+use super::step::{Did, Row, Step, Subject, What};
 use super::table::{Items, Tasks};
 use crate::model::{EPOLLET, EPOLLONESHOT, FileId, TaskId, op};
 
@@ -39,7 +39,7 @@ struct Got {
 #[derive(Debug, Clone, Copy)]
 struct Asleep {
     item: Subject,
-    row: u64,
+    row: Row,
     since_ns: u64,
 }
 

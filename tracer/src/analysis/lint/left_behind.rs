@@ -9,7 +9,7 @@ use tracer_common::Hook;
 use super::cases::{Cases, Judged};
 use super::rule::{About, Rule, Scene, Severity};
 use super::runs::ms;
-use super::step::{Did, Step, Subject, What};
+use super::step::{Did, Row, Step, Subject, What};
 use super::table::{Items, Tasks};
 use crate::model::{EPOLLET, EPOLLONESHOT, EpId, TaskId, op};
 
@@ -63,7 +63,7 @@ struct Round {
     /// How many waits that task had begun.
     waits: u64,
     /// The only read since: its row, its time, what it left.
-    read: Option<(u64, u64, u32)>,
+    read: Option<(Row, u64, u32)>,
 }
 
 #[derive(Debug)]

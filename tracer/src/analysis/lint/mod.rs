@@ -19,6 +19,7 @@ mod rule;
 mod runs;
 mod self_pipe;
 mod small_maxevents;
+mod stacks;
 mod step;
 mod table;
 #[cfg(test)]
@@ -28,11 +29,12 @@ mod zero_timeout_spin;
 
 use tracer_common::Hook;
 
-pub use report::{Finding, LintReport, Unjudged, Who};
+pub use report::{Finding, LintReport, StackFrame, Unjudged, UserStack, Who};
 pub use rule::{About, Severity};
 
 use self::cases::Judged;
 use self::rule::{Rule, Scene};
+use self::stacks::Stacks;
 use self::step::Watch;
 use super::report::SCHEMA_VERSION;
 use crate::event::{Event, TraceInfo};
@@ -71,6 +73,7 @@ pub struct Lint {
     model: Model,
     info: TraceInfo,
     watch: Watch,
+    stacks: Stacks,
     rules: Vec<Box<dyn Rule>>,
 }
 
@@ -79,7 +82,7 @@ impl Lint {
     #[must_use]
     pub fn new(model: Model, info: TraceInfo, allowed: &[String]) -> Self {
         let rules = rules().into_iter().filter(|rule| !allowed.iter().any(|id| id == rule.about().id)).collect();
-        Self { model, info, watch: Watch::default(), rules }
+        Self { model, info, watch: Watch::default(), stacks: Stacks::default(), rules }
     }
 
     /// Takes in the next event.
@@ -92,8 +95,10 @@ impl Lint {
         if !ends {
             self.model.apply(event);
         }
+        self.stacks.see(event);
+        let call = self.stacks.of(event);
         let scene = Scene { model: &self.model, info: &self.info };
-        for step in self.watch.steps(event, &self.model) {
+        for step in self.watch.steps(event, call, &self.model) {
             for rule in &mut self.rules {
                 rule.see(&step, &scene);
             }
@@ -120,7 +125,7 @@ impl Lint {
                 beware_of_losses(about, &self.model, &mut judged);
             }
             let (found, whys) = judged.into_parts();
-            findings.extend(found.into_iter().map(|found| found.into_finding(about, &scene)));
+            findings.extend(found.into_iter().map(|found| found.into_finding(about, &scene, &self.stacks)));
             unjudged.extend(whys.into_iter().map(|why| Unjudged { rule: about.id, why }));
         }
         findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));

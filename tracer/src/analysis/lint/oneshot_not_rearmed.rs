@@ -5,7 +5,7 @@ use tracer_common::Hook;
 use super::cases::{Cases, Judged};
 use super::rule::{About, Rule, Scene, Severity};
 use super::runs::ms;
-use super::step::{Step, Subject, What};
+use super::step::{Row, Step, Subject, What};
 use super::table::{Items, Tasks};
 use crate::model::{EPOLLONESHOT, Outcome, TaskId, op};
 
@@ -34,9 +34,9 @@ struct Disabled {
     task: Option<TaskId>,
     /// How many waits its task had begun.
     waits: u64,
-    row: u64,
+    row: Row,
     unheard: u64,
-    first_unheard: Option<(u64, u64)>,
+    first_unheard: Option<(Row, u64)>,
     /// It was disabled when the model last looked.
     seen: bool,
 }
@@ -106,7 +106,7 @@ impl Rule for OneshotNotRearmed {
             if since < DISABLED_MS * 1_000_000 || !self.left_alone(disabled) {
                 continue;
             }
-            self.cases.note(&item, (disabled.task, row), scene, || {
+            self.cases.note_called(&item, (disabled.task, row, disabled.row), scene, || {
                 format!(
                     "delivered in row {}, then {} callbacks unheard, the first {} before the end of the trace",
                     disabled.row,

@@ -58,8 +58,38 @@ pub struct Finding {
     pub rows: Vec<u64>,
     /// The first few times, in full.
     pub evidence: Vec<String>,
+    /// From where in its program one of the calls was made, the latest that is known; none where no call is accused.
+    pub stack: Option<UserStack>,
     /// What to do.
     pub cure: &'static str,
+}
+
+/// The user stack of a call.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct UserStack {
+    /// The row of the call.
+    pub row: u64,
+    /// Its frames, innermost first, as far as frame pointers lead.
+    pub frames: Vec<StackFrame>,
+    /// Why there is none, or no more of it.
+    pub missing: Option<String>,
+}
+
+/// One frame of a user stack.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct StackFrame {
+    /// The address in the process, hexadecimal.
+    pub address: String,
+    /// The name of the file that is mapped there; not a string to trust.
+    pub module: Option<String>,
+    /// The address as the file's own tables count it.
+    pub module_offset: Option<u64>,
+    /// The function; not a string to trust.
+    pub function: Option<String>,
+    /// How far the address lies behind the function's beginning.
+    pub function_offset: Option<u64>,
+    /// Why there are no names.
+    pub unknown: Option<String>,
 }
 
 /// A rule that cannot be judged.

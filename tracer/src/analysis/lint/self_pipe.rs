@@ -4,7 +4,7 @@ use tracer_common::Hook;
 
 use super::cases::{Cases, Judged};
 use super::rule::{About, Rule, Scene, Severity};
-use super::step::{Did, Step, What};
+use super::step::{Did, Row, Step, What};
 use super::table::Items;
 
 /// So many times the process called its own pipe.
@@ -34,7 +34,9 @@ struct Piped {
     several: bool,
     calls: u64,
     bytes: u64,
-    row: u64,
+    row: Row,
+    /// Where it was read last.
+    read: Row,
 }
 
 impl Piped {
@@ -55,7 +57,7 @@ impl SelfPipe {
         for (item, pipe) in pipes {
             let own = pipe.writer.is_some() && pipe.writer == pipe.reader && !pipe.several;
             if own && pipe.calls >= CALLS && pipe.bytes > 0 && pipe.bytes <= pipe.calls {
-                self.cases.note(&item, (None, pipe.row), scene, || {
+                self.cases.note_called(&item, (None, pipe.row, pipe.read), scene, || {
                     format!(
                         "{} callbacks, {} bytes read, all by process {}",
                         pipe.calls,
@@ -87,6 +89,7 @@ impl Rule for SelfPipe {
                 let process = scene.process(step.task);
                 for (_, pipe) in self.pipes.of_file(file) {
                     pipe.several |= !process.is_some_and(|process| Piped::is_one(&mut pipe.reader, process));
+                    pipe.read = step.row;
                     pipe.bytes = pipe.bytes.saturating_add(u64::try_from(ret).unwrap_or(0));
                 }
             }

@@ -17,11 +17,55 @@ pub(super) struct Subject {
     pub(super) fd: i32,
 }
 
+/// A row of the trace, from 1, and from where the call was made that it tells, if it tells one. Rows are compared by their number.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Row {
+    pub(super) number: u64,
+    pub(super) call: Call,
+}
+
+/// From where a call was made.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Call {
+    /// It is no call.
+    #[default]
+    No,
+    /// It is not known.
+    Unknown,
+    /// From this stack.
+    From(u64),
+}
+
+impl PartialEq for Row {
+    fn eq(&self, other: &Self) -> bool {
+        self.number == other.number
+    }
+}
+
+impl Eq for Row {}
+
+impl PartialOrd for Row {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Row {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.number.cmp(&other.number)
+    }
+}
+
+impl std::fmt::Display for Row {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.number.fmt(f)
+    }
+}
+
 /// Something that happened.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Step {
-    /// Its row in the trace, from 1.
-    pub(super) row: u64,
+    pub(super) row: Row,
     pub(super) at_ns: u64,
     /// Whose doing it is; of a callback whoever was interrupted.
     pub(super) task: Option<TaskId>,
@@ -87,7 +131,7 @@ struct Habit {
 
 impl Watch {
     /// What an event means. `model` knows what begins with it, and still knows what ends with it.
-    pub(super) fn steps(&mut self, event: &Event, model: &Model) -> Vec<Step> {
+    pub(super) fn steps(&mut self, event: &Event, call: Call, model: &Model) -> Vec<Step> {
         self.rows = self.rows.saturating_add(1);
         let ep = |address| model.eventpolls().live_at(address).map(|ep| ep.id);
         let file = |address| model.files().live_at(address).map(|file| file.id);
@@ -126,7 +170,7 @@ impl Watch {
         if let (Event::TaskExit(_), Some(task)) = (event, task) {
             self.tasks.forget(task);
         }
-        let row = self.rows;
+        let row = Row { number: self.rows, call };
         whats.into_iter().map(|what| Step { row, at_ns: event.ts_ns(), task, waits, what }).collect()
     }
 

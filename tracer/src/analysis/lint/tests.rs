@@ -4,6 +4,7 @@ mod calls;
 mod deliveries;
 mod files;
 mod sockets;
+mod stacks;
 
 use tracer_common::Hook;
 

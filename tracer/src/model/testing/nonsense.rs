@@ -4,7 +4,8 @@ use proptest::prelude::{Strategy, any};
 use proptest::sample::select;
 use tracer_common::events::{
     Accept, Audited, AuditedItem, Callback, Ctl, EventpollGone, EventpollSeen, FileEnds, FileGone, FileInfo, Fork,
-    Hooked, Io, ItemSeen, Path, Raced, Returned, Scan, TaskExit, TaskName, TaskPid, WaitEnter, WaitExit, Wake,
+    Frame, Hooked, Io, ItemSeen, Path, Raced, Returned, SYMBOL_PART, Scan, Stack, Symbol, TaskExit, TaskName, TaskPid,
+    WaitEnter, WaitExit, Wake,
 };
 use tracer_common::{Header, Hook};
 
@@ -111,7 +112,14 @@ fn build(kind: usize, n: [u64; 8], h: [u32; 6], s: [i32; 3], comm: [u8; 16]) -> 
             cause_cpu: h[3],
             softirq: h[4],
         }),
-        24 => Event::Loss(Loss {
+        24 => Event::Stack(Stack { header, stack: n[1] % 4 }),
+        25 => Event::Frame(Frame { header, stack: n[1] % 4, address: wait % 8, index: h[3] % 40, count: h[4] % 40 }),
+        26 => {
+            let mut text = [comm[0]; SYMBOL_PART];
+            text.iter_mut().zip(comm).for_each(|(to, from)| *to = from);
+            Event::Symbol(Symbol { header, address: wait % 8, offset: data, of: h[3] % 5, part: h[4] % 6, text })
+        }
+        27 => Event::Loss(Loss {
             ts_ns: n[0],
             hook: Hook::ALL.get(usize::from(comm[0])).copied(),
             cpu: Some(h[0]),
@@ -127,6 +135,6 @@ pub(crate) fn event() -> impl Strategy<Value = Event> {
     let numbers = proptest::array::uniform8(number());
     let halves = proptest::array::uniform6(half());
     let signed = proptest::array::uniform3(signed());
-    (0..26_usize, numbers, halves, signed, any::<[u8; 16]>())
+    (0..29_usize, numbers, halves, signed, any::<[u8; 16]>())
         .prop_map(|(kind, n, h, s, comm)| build(kind, n, h, s, comm))
 }

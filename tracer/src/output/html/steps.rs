@@ -52,6 +52,9 @@ pub(super) fn line(step: &Step) -> String {
         | Event::Audited(_)
         | Event::AuditedItem(_)
         | Event::FileEnds(_)
+        | Event::Stack(_)
+        | Event::Frame(_)
+        | Event::Symbol(_)
         | Event::Loss(_)
         | Event::Mark(_) => "the lists are put right".to_owned(),
     };

@@ -54,6 +54,7 @@ pub(super) fn begin(options: &Options) -> Result<Begun> {
     config.follow_forks = u32::from(options.follow_forks);
     config.audit = u32::from(options.purpose.audit);
     config.path = u32::from(options.purpose.path);
+    config.stacks = u32::from(options.purpose.stacks);
     let mut ebpf = load(&object, config, options.sizes, btf).map_err(refused)?;
     let mut targets = targets(&mut ebpf)?;
     for pid in &options.pids {
@@ -187,6 +188,7 @@ fn describe(options: &Options, facts: &Facts, outcomes: &[Outcome], misses: &Mis
             .iter()
             .map(|(address, symbol)| (*address, kind_of(symbol).unwrap_or(symbol).to_owned()))
             .collect(),
+        stacks: options.purpose.stacks,
         limits,
     }
 }

@@ -9,6 +9,7 @@ mod log;
 mod losses;
 mod options;
 pub mod snapshot;
+mod symbols;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -22,6 +23,7 @@ use self::begin::{Begun, begin};
 pub use self::clock::monotonic_ns;
 use self::losses::LossCounters;
 pub use self::options::{Detail, Options, Untraceable};
+use self::symbols::Symbolizer;
 use super::EventSource;
 use crate::decode::{DecodeError, Sequencer, decode};
 use crate::event::{Event, Loss, LossReason, Mark, MarkKind, TraceInfo};
@@ -51,6 +53,8 @@ pub struct Live {
     sequencer: Sequencer,
     losses: LossCounters,
     misses: Misses,
+    /// What the addresses of user stacks stand for, where they are told.
+    symbolizer: Option<Symbolizer>,
     info: TraceInfo,
     tick: tokio::time::Interval,
     pending: Vec<Event>,
@@ -78,6 +82,7 @@ impl Live {
         let Begun { mut ebpf, info, misses, preemptible } = begin(options)?;
         let ring = ebpf.take_map(EVENTS_MAP).context("the object has no ring buffer")?;
         let ring = RingBuf::try_from(ring)?;
+        let symbolizer = if options.purpose.stacks { Some(symbolizer(&mut ebpf)?) } else { None };
         let fills_in = Duration::from_micros(u64::from(options.sizes.ring_bytes / BYTES_PER_US));
         let mut tick = tokio::time::interval(DRAIN_EVERY.min(fills_in));
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -89,6 +94,7 @@ impl Live {
             sequencer: Sequencer::default(),
             losses: LossCounters::default(),
             misses,
+            symbolizer,
             info,
             tick,
             pending: Vec::new(),
@@ -154,6 +160,9 @@ impl Live {
         while self.drain() > 0 {
             std::thread::sleep(SETTLE);
         }
+        for symbol in self.symbolizer.iter_mut().flat_map(Symbolizer::finish) {
+            self.sequencer.push(symbol);
+        }
         let now = monotonic_ns();
         self.report_misses(now, missed);
         self.read_losses(now)?;
@@ -190,10 +199,18 @@ impl Live {
             taken += 1;
             bytes += record.len();
             match decode(&record) {
-                Ok(event) => self.sequencer.push(event),
+                Ok(event) => {
+                    if let (Event::Frame(frame), Some(symbolizer)) = (&event, &mut self.symbolizer) {
+                        symbolizer.ask(frame);
+                    }
+                    self.sequencer.push(event);
+                }
                 Err(DecodeError::UnknownKind(_)) => unknown += 1,
                 Err(DecodeError::Malformed) => malformed += 1,
             }
+        }
+        for symbol in self.symbolizer.iter_mut().flat_map(Symbolizer::answers) {
+            self.sequencer.push(symbol);
         }
         self.busy = bytes >= self.ring_bytes / FULL_PART;
         let now = monotonic_ns();
@@ -228,6 +245,12 @@ impl Live {
         }
         Ok(())
     }
+}
+
+/// Begins to look up addresses.
+fn symbolizer(ebpf: &mut Ebpf) -> Result<Symbolizer> {
+    let returns = ebpf.take_map("RETURNS").context("the object has no map RETURNS")?;
+    Ok(Symbolizer::start(HashMap::try_from(returns)?))
 }
 
 /// Skips that lost nothing, by hook: a twin did the work, or there was none because the task is not under trace.

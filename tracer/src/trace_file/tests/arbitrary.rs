@@ -8,15 +8,15 @@
 use std::array::from_fn;
 
 use proptest::prelude::{Strategy, any};
-use tracer_common::events::{DELIVERED_UNKNOWN, Record, record_bytes};
+use tracer_common::events::{DELIVERED_UNKNOWN, Record, SYMBOL_PART, record_bytes};
 use tracer_common::{Header, Hook, Kind};
 
 use super::super::names::Name;
 use super::super::rows::RowKind;
 use crate::event::{
     Accept, Audited, AuditedItem, Callback, Ctl, Event, EventpollGone, EventpollSeen, FileEnds, FileGone, FileInfo,
-    Fork, Hooked, Io, ItemSeen, Loss, LossReason, Mark, MarkKind, Path, Raced, Returned, Scan, TaskExit, TaskName,
-    TaskPid, WaitEnter, WaitExit, Wake,
+    Fork, Frame, Hooked, Io, ItemSeen, Loss, LossReason, Mark, MarkKind, Path, Raced, Returned, Scan, Stack, Symbol,
+    TaskExit, TaskName, TaskPid, WaitEnter, WaitExit, Wake,
 };
 
 /// One event from so many numbers.
@@ -191,6 +191,27 @@ fn build(kind: RowKind, words: [u64; WORDS]) -> Event {
             wake_ts: w.u64(),
             cause_cpu: w.u32(),
             softirq: w.u32(),
+        }),
+        RowKind::Stack => Event::Stack(Stack { header: w.header::<Stack>(), stack: w.u64() }),
+        RowKind::Frame => Event::Frame(Frame {
+            header: w.header::<Frame>(),
+            stack: w.u64(),
+            address: w.u64(),
+            index: w.u32(),
+            count: w.u32(),
+        }),
+        RowKind::Symbol => Event::Symbol(Symbol {
+            header: w.header::<Symbol>(),
+            address: w.u64(),
+            offset: w.u64(),
+            of: w.u32(),
+            part: w.u32(),
+            text: {
+                let start: [u8; 16] = w.bytes();
+                let mut text = [0; SYMBOL_PART];
+                text[..16].copy_from_slice(&start);
+                text
+            },
         }),
         RowKind::Fork => {
             Event::Fork(Fork { header: w.header::<Fork>(), child_tgid: w.u32(), child_tid: w.u32(), comm: w.bytes() })

@@ -68,10 +68,10 @@ fn a_dictionary_stands_in_the_file_once() {
 
 #[test]
 fn columns_of_a_hook_that_is_not_attached_are_left_out_and_read_as_null() {
-    let of = |hooks: &[(&str, &str)]| {
+    let of = |hooks: &[(&str, &str)], stacks: bool| {
         let hooks = hooks.iter().map(|(hook, backend)| attached(hook, backend)).collect();
         let mut bytes = Vec::new();
-        let mut writer = Writer::new(&mut bytes, PATH, &TraceInfo { hooks, ..info() }).unwrap();
+        let mut writer = Writer::new(&mut bytes, PATH, &TraceInfo { hooks, stacks, ..info() }).unwrap();
         writer.push(&STOPPED).unwrap();
         writer.finish().unwrap();
         let columns: Vec<String> = StreamReader::try_new(&bytes[..], None)
@@ -85,22 +85,25 @@ fn columns_of_a_hook_that_is_not_attached_are_left_out_and_read_as_null() {
         columns
     };
     let all: Vec<String> = fields().iter().map(|field| field.name().clone()).collect();
-    assert_eq!(of(&[]), all, "where nothing is known of hooks, every column is there");
-    assert_eq!(of(&[("io", "tracepoint"), ("path", "fentry")]), all);
-    let without_path = of(&[("ctl", "fentry"), ("io", "tracepoint"), ("path", "")]);
+    assert_eq!(of(&[], false), all, "where nothing is known of hooks, every column is there");
+    assert_eq!(of(&[("io", "tracepoint"), ("path", "fentry")], true), all);
+    let without_path = of(&[("ctl", "fentry"), ("io", "tracepoint"), ("path", "")], false);
     assert!(without_path.contains(&"io_call".to_owned()) && !without_path.contains(&"softirq_ts_ns".to_owned()));
-    let neither = of(&[("ctl", "fentry")]);
-    assert_eq!(neither.len() + 9, all.len());
+    assert_eq!(of(&[("ctl", "fentry")], true).len() + 9, all.len());
+    assert_eq!(of(&[("ctl", "fentry")], false).len() + 15, all.len());
 }
 
 #[test]
 fn a_row_of_a_hook_that_is_not_attached_is_refused_and_not_lost_in_silence() {
-    let info = TraceInfo { hooks: vec![attached("ctl", "fentry")], ..info() };
+    let info = TraceInfo { hooks: vec![attached("ctl", "fentry")], stacks: false, ..info() };
     for event in one_of_each() {
         let mut bytes = Vec::new();
         let mut writer = Writer::new(&mut bytes, PATH, &info).unwrap();
         writer.push(&event).unwrap();
-        let refused = matches!(event, Event::Io(_) | Event::Path(_));
+        let refused = matches!(
+            event,
+            Event::Io(_) | Event::Path(_) | Event::Stack(_) | Event::Frame(_) | Event::Symbol(_)
+        );
         assert_eq!(writer.flush().is_err(), refused, "{event:?}");
     }
 }

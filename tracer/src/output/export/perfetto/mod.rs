@@ -223,7 +223,10 @@ impl<W: Write> Perfetto<W> {
             | Event::AuditedItem(_)
             | Event::TaskPid(_)
             | Event::Io(_)
-            | Event::Path(_) => Ok(()),
+            | Event::Path(_)
+            | Event::Stack(_)
+            | Event::Frame(_)
+            | Event::Symbol(_) => Ok(()),
         }
     }
 
