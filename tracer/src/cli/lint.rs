@@ -54,6 +54,10 @@ Examples:
 Each finding has the task, the descriptor and what it is, and rows of the trace; --explain has the thresholds of a rule. A rule \
 that lacks a fact says that it cannot be judged, and never accuses.
 
+A finding that rests on a call shows from where in its program it was made: the system call's function, who called that (from the \
+unwind tables), and the functions above as far as frame pointers lead. Build with -Cforce-frame-pointers=yes (Rust) or \
+-fno-omit-frame-pointer (C, C++) to see more, and do not strip. A recording has stacks if it was made with --io --stacks.
+
 Exit codes: 0 done, 1 a finding over --fail-on or of a rule given to --deny (which must be judged, too), 2 an error, 3 this kernel \
 cannot be traced.")]
 pub(super) struct LintArgs {
