@@ -56,7 +56,10 @@ fn later(event: Event, by: u64) -> Event {
         FileEnds,
         TaskPid,
         Io,
-        Path
+        Path,
+        Stack,
+        Frame,
+        Symbol
     )
 }
 

@@ -101,9 +101,11 @@ fn shows_callers(report: &Value) -> Result<()> {
         ensure!(!frames.is_empty() || stack["missing"].is_string(), "{rule} has no stack and no reason: {finding}");
         let Some((_, call)) = CALLERS.into_iter().find(|(known, _)| *known == rule) else { continue };
         let function = |frame: &Value| frame["function"].as_str().unwrap_or_default().to_owned();
-        let called = frames.first().with_context(|| format!("{rule} has no stack: {stack}"))?;
+        let innermost = frames.first().with_context(|| format!("{rule} has no stack: {stack}"))?;
         ensure!(
-            function(called) == call && called["module"] == "demos" && called["function_offset"].as_u64() > Some(0),
+            function(innermost) == call
+                && innermost["module"] == "demos"
+                && innermost["function_offset"].as_u64() > Some(0),
             "{rule} accuses a call of {call}, which is not the innermost frame: {stack}"
         );
         let caller = frames.iter().any(|frame| function(frame).starts_with("demos::") && frame["module"] == "demos");

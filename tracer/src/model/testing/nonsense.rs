@@ -4,8 +4,8 @@ use proptest::prelude::{Strategy, any};
 use proptest::sample::select;
 use tracer_common::events::{
     Accept, Audited, AuditedItem, Callback, Ctl, EventpollGone, EventpollSeen, FileEnds, FileGone, FileInfo, Fork,
-    Frame, Hooked, Io, ItemSeen, Path, Raced, Returned, SYMBOL_PART, Scan, Stack, Symbol, TaskExit, TaskName, TaskPid,
-    WaitEnter, WaitExit, Wake,
+    Frame, Hooked, Io, ItemSeen, Path, Raced, Returned, Scan, Stack, Symbol, TaskExit, TaskName, TaskPid, WaitEnter,
+    WaitExit, Wake,
 };
 use tracer_common::{Header, Hook};
 
@@ -112,13 +112,7 @@ fn build(kind: usize, n: [u64; 8], h: [u32; 6], s: [i32; 3], comm: [u8; 16]) -> 
             cause_cpu: h[3],
             softirq: h[4],
         }),
-        24 => Event::Stack(Stack { header, stack: n[1] % 4 }),
-        25 => Event::Frame(Frame { header, stack: n[1] % 4, address: wait % 8, index: h[3] % 40, count: h[4] % 40 }),
-        26 => {
-            let mut text = [comm[0]; SYMBOL_PART];
-            text.iter_mut().zip(comm).for_each(|(to, from)| *to = from);
-            Event::Symbol(Symbol { header, address: wait % 8, offset: data, of: h[3] % 5, part: h[4] % 6, text })
-        }
+        24..=26 => stack(kind - 24, header, n, h, comm),
         27 => Event::Loss(Loss {
             ts_ns: n[0],
             hook: Hook::ALL.get(usize::from(comm[0])).copied(),
@@ -127,6 +121,17 @@ fn build(kind: usize, n: [u64; 8], h: [u32; 6], s: [i32; 3], comm: [u8; 16]) -> 
             count: n[1],
         }),
         _ => Event::Mark(Mark { ts_ns: n[0], what: if h[0] & 1 == 0 { MarkKind::Started } else { MarkKind::Stopped } }),
+    }
+}
+
+fn stack(kind: usize, header: Header, n: [u64; 8], h: [u32; 6], comm: [u8; 16]) -> Event {
+    match kind {
+        0 => Event::Stack(Stack { header, stack: n[1] % 4 }),
+        1 => Event::Frame(Frame { header, stack: n[1] % 4, address: n[5] % 8, index: h[3] % 40, count: h[4] % 40 }),
+        _ => {
+            let text = std::array::from_fn(|place| comm[place % comm.len()]);
+            Event::Symbol(Symbol { header, address: n[5] % 8, offset: n[6], of: h[3] % 5, part: h[4] % 6, text })
+        }
     }
 }
 

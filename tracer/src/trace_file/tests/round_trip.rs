@@ -100,10 +100,8 @@ fn a_row_of_a_hook_that_is_not_attached_is_refused_and_not_lost_in_silence() {
         let mut bytes = Vec::new();
         let mut writer = Writer::new(&mut bytes, PATH, &info).unwrap();
         writer.push(&event).unwrap();
-        let refused = matches!(
-            event,
-            Event::Io(_) | Event::Path(_) | Event::Stack(_) | Event::Frame(_) | Event::Symbol(_)
-        );
+        let refused =
+            matches!(event, Event::Io(_) | Event::Path(_) | Event::Stack(_) | Event::Frame(_) | Event::Symbol(_));
         assert_eq!(writer.flush().is_err(), refused, "{event:?}");
     }
 }

@@ -87,7 +87,7 @@ mod tests {
         let mut bomb = "_Z1fPFvv".to_owned();
         for n in 0..30_u32 {
             let digit = char::from_digit(n % 36, 36).unwrap().to_ascii_uppercase();
-            bomb.push_str(&format!("PFS{digit}_S{digit}_E"));
+            bomb.extend(["PFS", &digit.to_string(), "_S", &digit.to_string(), "_E"]);
         }
         assert!(readable(bomb.as_bytes()).len() <= MAX_NAME);
     }

@@ -30,7 +30,7 @@ impl Mapping {
 /// Most mappings that are looked at: the kernel allows 65530 unless it is told otherwise (`DEFAULT_MAX_MAP_COUNT`).
 const MAX_MAPPINGS: usize = 1 << 17;
 
-/// The mappings that can be executed, by address (`show_map_vma`, fs/proc/task_mmu.c, 5.10 to 7.3). Lines that make no sense are left
+/// The mappings that can be executed, by address (`show_map_vma`, `fs/proc/task_mmu.c`, 5.10 to 7.3). Lines that make no sense are left
 /// out.
 pub(super) fn executable(maps: &[u8]) -> Vec<Mapping> {
     maps.split(|byte| *byte == b'\n').take(MAX_MAPPINGS).filter_map(line).collect()

@@ -147,7 +147,7 @@ mod tests {
         let parts: Vec<(u32, usize)> = rows
             .iter()
             .map(|row| match row {
-                Event::Symbol(symbol) => (symbol.part, symbol.text.iter().filter(|byte| **byte == b'x').count()),
+                Event::Symbol(symbol) => (symbol.part, symbol.text.iter().take_while(|byte| **byte == b'x').count()),
                 other => panic!("{other:?}"),
             })
             .collect();
