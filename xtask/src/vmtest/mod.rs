@@ -17,6 +17,7 @@ mod path;
 mod preempted;
 mod registered;
 mod snapshot;
+mod stacks;
 mod steps;
 pub(crate) mod terminal;
 
@@ -73,6 +74,7 @@ fn once() -> Vec<Case> {
 fn ends() -> Vec<Case> {
     let mut cases = attach::endings();
     cases.extend(snapshot::troubled());
+    cases.extend(stacks::cases());
     cases.extend(foreign::long());
     cases
 }
