@@ -32,8 +32,8 @@ Examples:
 What stands after -- are options of the demo itself (`cargo run -p demos -- NAME --help`).
 Exit status: 0 all counts are the demo's own, 1 some are not, 2 an error.";
 
-/// A run takes seconds; under emulation on a busy machine perhaps a minute.
-const TIMEOUT_S: u64 = 300;
+/// A run takes seconds; under emulation on a busy machine perhaps a minute, and as many with ten thousand connections to poll.
+const TIMEOUT_S: u64 = 1_800;
 
 /// Run a demo under eptrace and compare the trace with the demo's own truth
 #[derive(Debug, Args)]
