@@ -61,9 +61,10 @@ impl Processes {
         found
     }
 
-    /// Where the function that makes a system call before this address returns to, in bytes above the stack pointer.
+    /// Where the function that makes a system call before this address returns to, in bytes above the stack pointer; of an address that
+    /// was looked up before.
     pub(super) fn return_above(&mut self, tgid: u32, address: u64) -> Option<u32> {
-        let mapping = self.mapping(tgid, address).ok()??;
+        let mapping = at(self.mappings.get(&tgid)?, address)?.clone();
         let module = self.module(tgid, &mapping);
         module.return_above(module.address_of(address - mapping.start + mapping.offset)?)
     }
