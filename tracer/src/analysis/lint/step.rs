@@ -17,15 +17,16 @@ pub(super) struct Subject {
     pub(super) fd: i32,
 }
 
-/// A row of the trace, from 1, and from where the call was made that it tells, if it tells one. Rows are compared by their number.
-#[derive(Debug, Clone, Copy, Default)]
+/// A row of the trace, from 1, and from where the call was made that it tells, if it tells one. No two rows have
+/// one number, so it decides their order.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Row {
     pub(super) number: u64,
     pub(super) call: Call,
 }
 
 /// From where a call was made.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Call {
     /// It is no call.
     #[default]
@@ -34,26 +35,6 @@ pub(super) enum Call {
     Unknown,
     /// From this stack.
     From(u64),
-}
-
-impl PartialEq for Row {
-    fn eq(&self, other: &Self) -> bool {
-        self.number == other.number
-    }
-}
-
-impl Eq for Row {}
-
-impl PartialOrd for Row {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Row {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.number.cmp(&other.number)
-    }
 }
 
 impl std::fmt::Display for Row {
