@@ -9,7 +9,7 @@ use arrow_ipc::writer::{IpcWriteOptions, StreamWriter};
 use arrow_ipc::{CompressionType, MetadataVersion};
 use arrow_schema::{ArrowError, SchemaRef};
 
-use super::columns::{Columns, fields, has};
+use super::columns::{Columns, fields};
 use super::head::schema;
 use super::{BATCH_ROWS, WriteError, rows};
 use crate::event::{Event, TraceInfo};
@@ -144,7 +144,7 @@ impl<W: Write> Writer<W> {
             out,
             path,
             encoder,
-            present: fields().iter().map(|field| has(field.name(), info)).collect(),
+            present: fields().iter().map(|field| schema.column_with_name(field.name()).is_some()).collect(),
             schema,
             columns: Columns::default(),
             waiting: 0,
