@@ -275,6 +275,12 @@ pub struct TraceInfo {
     pub limits: Vec<String>,
 }
 
+/// A name of a record without the zeros behind it.
+pub(crate) fn unpadded(name: &[u8]) -> &[u8] {
+    let len = name.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+    name.get(..len).unwrap_or_default()
+}
+
 /// How one hook was attached.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]

@@ -14,7 +14,7 @@ use super::layout::task_name;
 use super::names::{ctl_op, epoll_events, result};
 use super::{lines_json, sanitize};
 use crate::analysis::eventpoll_name;
-use crate::event::{Event, Loss, MarkKind, TraceInfo};
+use crate::event::{Event, Loss, MarkKind, TraceInfo, unpadded};
 use crate::model::{Model, Outcome, comm};
 
 /// One readable line, without its newline: seconds since tracing began, CPU, task, and what happened.
@@ -275,8 +275,7 @@ fn symbol(e: &Symbol) -> String {
 
 /// Text padded with zeros.
 pub(super) fn lossy(padded: &[u8]) -> String {
-    let len = padded.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
-    String::from_utf8_lossy(padded.get(..len).unwrap_or_default()).into_owned()
+    String::from_utf8_lossy(unpadded(padded)).into_owned()
 }
 
 /// What a symbol names.

@@ -3,6 +3,8 @@
 use std::fmt::Write;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+use crate::event::unpadded;
+
 /// `AF_INET` (include/linux/socket.h).
 const AF_INET: u16 = 2;
 /// `AF_INET6` (include/linux/socket.h).
@@ -13,9 +15,9 @@ const HEX: &str = "0x";
 /// A name as text: without the zero bytes at its end; a backslash is doubled, and a byte that is not part of a printable
 /// UTF-8 character is `\xNN`.
 pub(super) fn padded_to_text<const N: usize>(name: [u8; N]) -> String {
-    let len = name.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
-    let mut text = String::with_capacity(len);
-    for chunk in name.get(..len).unwrap_or_default().utf8_chunks() {
+    let name = unpadded(&name);
+    let mut text = String::with_capacity(name.len());
+    for chunk in name.utf8_chunks() {
         for c in chunk.valid().chars() {
             match c {
                 '\\' => text.push_str(r"\\"),

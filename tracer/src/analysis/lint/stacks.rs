@@ -9,7 +9,7 @@ use tracer_common::events::{Frame, MAX_FRAMES, Stack, Symbol, symbol_of};
 
 use super::report::{StackFrame, UserStack};
 use super::step::Call;
-use crate::event::{Event, TraceInfo};
+use crate::event::{Event, TraceInfo, unpadded};
 
 /// Tasks, stacks and addresses that are remembered, each.
 const MAX_KNOWN: usize = 65_536;
@@ -75,8 +75,7 @@ impl Stacks {
             return;
         }
         let names = self.symbols.entry(key).or_default();
-        let len = symbol.text.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
-        let text = symbol.text.get(..len).unwrap_or_default();
+        let text = unpadded(&symbol.text);
         let put = |name: &mut Option<(u64, Vec<u8>)>| {
             if symbol.part == 0 {
                 *name = Some((symbol.offset, text.to_vec()));
