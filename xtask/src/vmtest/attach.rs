@@ -11,7 +11,7 @@ use crate::vmtest::{Case, preempted};
 
 /// Starts a herd of four with connections without end, and leaves its pid in `$demo` once its last worker has its name. It leaves the
 /// emulated processors time to attach.
-const DEMO: &str = r"
+pub(super) const DEMO: &str = r"
 demos herd --mode lt --workers 4 --connections 1000000 --pause 10 > /dev/null 2>&1 &
 demo=$!
 until grep -qx herd-w3 /proc/$demo/task/*/comm 2> /dev/null; do kill -0 $demo || exit 1; usleep 20000; done

@@ -5,13 +5,10 @@ use anyhow::{Result, ensure};
 
 use crate::herd::spec::{Backend, word};
 use crate::vm::plan::Job;
-use crate::vmtest::Case;
+use crate::vmtest::{Case, attach};
 
 /// Out: the first name of the demos that is told. Unwind tables are read while the calls go on: it is waited for, not timed.
 const SCRIPT: &str = r#"
-demos herd --mode lt --workers 2 --connections 1000000 --pause 10 > /dev/null 2>&1 &
-demo=$!
-until grep -qx herd-w1 /proc/$demo/task/*/comm 2> /dev/null; do kill -0 $demo || exit 1; usleep 20000; done
 rm -f lines && mkfifo lines || exit 1
 eptrace trace --json --stacks --backend BACKEND --pid $demo > lines 2> said &
 tracer=$!
@@ -26,7 +23,7 @@ pub(super) fn cases() -> Vec<Case> {
 }
 
 fn case(backend: Backend) -> Case {
-    let script = SCRIPT.replace("BACKEND", &word(backend));
+    let script = attach::DEMO.to_owned() + &SCRIPT.replace("BACKEND", &word(backend));
     Case {
         name: format!("the function that waits is named by its user stack with {}", word(backend)),
         jobs: vec![Job::new("the trace", &["sh", "-c", &script], 120)],
