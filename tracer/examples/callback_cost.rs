@@ -1,18 +1,19 @@
 //! Runs a program while nothing but the hooks of `ep_poll_callback` is attached: the tracer's, or the least that any could be.
 //!
-//! `callback_cost none|baseline|eptrace fentry|kprobe COMMAND...`, as root; COMMAND's own output is the measurement. Nobody reads the
-//! ring buffer meanwhile, so that only the probes cost; what did not fit into it is said on standard error.
+//! `callback_cost none|baseline|eptrace fentry|kprobe COMMAND...`, as root; COMMAND's own output is the measurement, and a line of JSON
+//! behind it says how many callbacks there were. Nobody reads the ring buffer meanwhile, so that only the probes cost; when a record
+//! did not fit into it, that is an error.
 
 use std::process::Command;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use aya::maps::{Array, PerCpuArray};
+use aya::maps::{Array, PerCpuArray, RingBuf};
 use eptrace::probes::OBJECT;
 use eptrace::probes::attach::{How, Sizes, attach, load};
 use eptrace::probes::catalog::{Attach, Backend, Need, Program, Variant};
 use eptrace::probes::facts::Facts;
 use eptrace::probes::plan::{HookPlan, Preference, Purpose, plan};
-use tracer_common::{Hook, Miss};
+use tracer_common::{EVENTS_MAP, Hook, Miss};
 
 /// Room for a million callbacks.
 const RING_BYTES: u32 = 128 << 20;
@@ -80,5 +81,11 @@ fn main() -> Result<()> {
     let losses: PerCpuArray<_, u64> = PerCpuArray::try_from(ebpf.map("LOSSES").context("no map LOSSES")?)?;
     let lost: u64 = losses.get(&Miss::RingFull.slot(Hook::Callback), 0)?.iter().sum();
     ensure!(lost == 0, "{lost} callbacks did not fit into the ring buffer and cost less");
+    let mut ring = RingBuf::try_from(ebpf.take_map(EVENTS_MAP).context("no ring buffer")?)?;
+    let mut callbacks = 0_u64;
+    while ring.next().is_some() {
+        callbacks += 1;
+    }
+    println!("{{\"callbacks\":{callbacks}}}");
     Ok(())
 }

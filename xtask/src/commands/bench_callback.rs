@@ -2,9 +2,10 @@
 //!
 //! The guest's clock ticks a nanosecond an instruction, so a time taken in it is a count: the same on any machine.
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use serde::Serialize;
+use serde_json::Value;
 
 use super::bench::instructions;
 use crate::progress;
@@ -20,12 +21,9 @@ Examples:
   cargo xtask bench callback
   cargo xtask bench callback --kernel 5.10 --kernel 6.12 --json
 
-The program is `demos cycle`: each of its iterations calls back twice, for the write and for the
-read. The least is an empty program at both ends of ep_poll_callback and one submission of a
-record of the same size. Nobody reads the ring buffer meanwhile.";
-
-/// `demos cycle` calls back for the byte that is written and for the room that its reading makes.
-const CALLBACKS: f64 = 2.0;
+The program is `demos cycle`; how often it is called back is counted in the same run. The least is
+an empty program at both ends of ep_poll_callback and one submission of a record of the same size.
+Nobody reads the ring buffer meanwhile.";
 
 /// Instructions that the hooks of one callback add, beside the least that any could add
 #[derive(Debug, Args)]
@@ -100,25 +98,44 @@ fn measure(place: &Place<'_>, backend: &'static str, iterations: u32) -> Result<
     let results = place.run(&jobs, &mut |_| {})?;
     let counts =
         results.iter().zip(&jobs).map(|(result, job)| instructions(result, &job.name)).collect::<Result<Vec<_>>>()?;
-    let &[none, least, eptrace] = counts.as_slice() else { anyhow::bail!("not every run was measured") };
-    row(backend, none, least, eptrace).context("the least that hooks cost is nothing: nothing was measured")
+    let (&[none, least, eptrace], [_, _, traced]) = (counts.as_slice(), results.as_slice()) else {
+        bail!("not every run was measured")
+    };
+    let callbacks = callbacks(&traced.out()).context("callbacks were not counted")?;
+    row(backend, callbacks, none, least, eptrace).context("the least that hooks cost is nothing: nothing was measured")
+}
+
+/// Callbacks of one iteration, from what the demo and the tracer printed: a line of JSON each.
+fn callbacks(out: &str) -> Option<f64> {
+    let lines: Vec<Value> = out.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let callbacks = lines.iter().find_map(|line| line["callbacks"].as_f64())?;
+    let iterations = lines.iter().find_map(|line| line["truth"]["waits"].as_f64())?;
+    (callbacks > 0.0 && iterations > 0.0).then(|| callbacks / iterations)
 }
 
 /// From instructions an iteration to instructions a callback.
-fn row(backend: &'static str, none: f64, least: f64, eptrace: f64) -> Option<Row> {
-    let least = (least - none) / CALLBACKS;
-    let eptrace = (eptrace - none) / CALLBACKS;
+fn row(backend: &'static str, callbacks: f64, none: f64, least: f64, eptrace: f64) -> Option<Row> {
+    let least = (least - none) / callbacks;
+    let eptrace = (eptrace - none) / callbacks;
     (least > 0.0).then(|| Row { backend, least, eptrace, times: eptrace / least })
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Row, row};
+    use super::{Row, callbacks, row};
 
     #[test]
     fn what_is_added_is_counted_for_one_callback() {
-        let measured = row("fentry", 1000.0, 1400.0, 1700.0);
+        let measured = row("fentry", 2.0, 1000.0, 1400.0, 1700.0);
         assert_eq!(measured, Some(Row { backend: "fentry", least: 200.0, eptrace: 350.0, times: 1.75 }));
-        assert_eq!(row("fentry", 1000.0, 1000.0, 1700.0), None);
+        assert_eq!(row("fentry", 1.0, 1000.0, 1000.0, 1700.0), None);
+    }
+
+    #[test]
+    fn callbacks_are_counted_over_the_warm_up_too() {
+        let demo = r#"{"demo":"cycle","iterations":100,"truth":{"waits":120}}"#;
+        assert_eq!(callbacks(&format!("{demo}\n{{\"callbacks\":60}}\n")), Some(0.5));
+        assert_eq!(callbacks(demo), None);
+        assert_eq!(callbacks(&format!("{demo}\n{{\"callbacks\":0}}\n")), None);
     }
 }
