@@ -57,55 +57,52 @@ pub(super) struct Numbers<T: ArrowPrimitiveType> {
     /// What was set, in the order of its rows.
     values: Vec<T::Native>,
     /// A bit per row, the lowest first: set where there is a value.
-    present: Vec<u64>,
+    present: Box<[u64; BATCH_WORDS]>,
 }
 
 impl<T: ArrowPrimitiveType> Default for Numbers<T> {
     fn default() -> Self {
-        Self { values: Vec::new(), present: Vec::new() }
+        Self { values: Vec::new(), present: Box::new([0; BATCH_WORDS]) }
     }
 }
 
 const ROWS_PER_WORD: usize = u64::BITS as usize;
+const BATCH_WORDS: usize = BATCH_ROWS / ROWS_PER_WORD;
 
 impl<T: ArrowPrimitiveType> Numbers<T> {
-    /// Sets the cell of a row, once, after all rows that were set before.
+    /// Sets the cell of a row of the batch, once, after all rows that were set before.
     #[inline]
     pub(super) fn set(&mut self, row: usize, value: T::Native) {
-        self.values.push(value);
-        let word = row / ROWS_PER_WORD;
-        if word >= self.present.len() {
-            self.present.resize(word + 1, 0);
-        }
-        if let Some(bits) = self.present.get_mut(word) {
+        // A batch has no other rows.
+        if let Some(bits) = self.present.get_mut(row / ROWS_PER_WORD) {
             *bits |= 1 << (row % ROWS_PER_WORD);
+            self.values.push(value);
         }
     }
 
-    /// The first `rows` cells; nothing is left but the room for as many.
+    /// The first `rows` cells, at most a batch; nothing is left but the room for as many.
     fn array(&mut self, rows: usize) -> PrimitiveArray<T> {
-        if self.values.is_empty() && rows <= BATCH_ROWS {
+        let Some(&first) = self.values.first() else {
             return PrimitiveArray::new(zeros::<T>(rows), Some(NullBuffer::new_null(rows)));
-        }
-        let room = (self.values.capacity(), self.present.capacity());
-        let values = std::mem::replace(&mut self.values, Vec::with_capacity(room.0));
-        let mut present = std::mem::replace(&mut self.present, Vec::with_capacity(room.1));
+        };
+        let room = self.values.capacity();
+        let values = std::mem::replace(&mut self.values, Vec::with_capacity(room));
+        let present = std::mem::replace(&mut *self.present, [0; BATCH_WORDS]);
         if values.len() == rows {
             // A column of nothing but values has no bits in the file.
             return PrimitiveArray::new(values.into(), None);
         }
-        present.resize(rows.div_ceil(ROWS_PER_WORD), 0);
-        let spread = spread(&values, &present, rows, T::default_value());
-        for word in &mut present {
-            *word = word.to_le();
-        }
-        let nulls = NullBuffer::new(BooleanBuffer::new(Buffer::from_vec(present), 0, rows));
-        PrimitiveArray::new(spread.into(), Some(nulls))
+        let present = &present[..rows.div_ceil(ROWS_PER_WORD)];
+        let one_value = values.iter().all(|value| *value == first);
+        let cells = if one_value { vec![first; rows] } else { spread(&values, present, rows, first) };
+        let bits = present.iter().map(|word| word.to_le()).collect();
+        let nulls = NullBuffer::new(BooleanBuffer::new(Buffer::from_vec::<u64>(bits), 0, rows));
+        PrimitiveArray::new(cells.into(), Some(nulls))
     }
 }
 
-/// Values at the rows whose bits are set. What lies below a null is nobody's business, and the last value again is what compresses
-/// best.
+/// Values at the rows whose bits are set. What lies below a null is nobody's business, and the last value again (`first` where there was
+/// none) is what compresses best.
 fn spread<N: Copy>(values: &[N], present: &[u64], rows: usize, first: N) -> Vec<N> {
     /// More than a word's values and the one before them, and a power of two: no index that is masked to it is beyond it.
     const WINDOW: usize = 2 * ROWS_PER_WORD;
@@ -293,6 +290,7 @@ impl<N: Name> Default for Words<N> {
 }
 
 impl<N: Name> Words<N> {
+    #[inline]
     pub(super) fn set(&mut self, row: usize, value: N) {
         self.codes.set(row, value.code());
     }
