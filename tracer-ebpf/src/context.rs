@@ -8,7 +8,7 @@ use tracer_common::Miss;
 
 use crate::filter;
 use crate::globals::offset;
-use crate::maps::{CONTEXT, EPOCH};
+use crate::maps::CONTEXT;
 
 /// The kernel nests eventpolls at most 5 deep (`EP_MAX_NESTS`, fs/eventpoll.c); a power of two above that.
 const MAX_DEPTH: u32 = 8;
@@ -42,7 +42,7 @@ pub(crate) struct CpuContext {
     pad: u32,
     /// The eventpoll that the filter was asked about last; its lowest bit says whether it is under trace, which an address leaves free.
     asked: u64,
-    /// The [`EPOCH`] of that answer.
+    /// The [`filter::epoch`] of that answer.
     asked_at: u64,
     frames: [Frame; MAX_DEPTH as usize],
     /// No two CPUs write to one cache line.
@@ -110,10 +110,9 @@ impl Entering {
     /// long as the filter stays as it was.
     #[inline(always)]
     pub(crate) fn traced_ep(&self, ep: u64) -> bool {
-        let Some(epoch) = EPOCH.get_ptr(0) else { return filter::traced_ep(ep) };
-        // SAFETY: as in `enter`. Read before the filter is asked: what changes meanwhile changes it again.
+        let epoch = filter::epoch();
+        // SAFETY: as in `enter`.
         unsafe {
-            let epoch = core::ptr::read_volatile(epoch);
             let asked = (*self.context).asked;
             if asked & !1 == ep && (*self.context).asked_at == epoch {
                 return asked & 1 != 0;

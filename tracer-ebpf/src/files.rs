@@ -57,12 +57,18 @@ fn bounds(table: u64) -> Result<(u32, u64), Miss> {
 /// The eventpoll of a file, 0 when the file is not one; and whether the filter knows it already.
 #[inline(always)]
 pub(crate) fn eventpoll(file: u64) -> Result<(u64, bool), Miss> {
+    eventpoll_or(file, 0)
+}
+
+/// As [`eventpoll`], where the filter need not be asked whether it knows `known`.
+#[inline(always)]
+pub(crate) fn eventpoll_or(file: u64, known: u64) -> Result<(u64, bool), Miss> {
     if file == 0 {
         return Ok((0, false));
     }
     let private: u64 = kread::kernel(file + offset!(file_private_data) as u64)?;
     // No other kind of file keeps the address of a known eventpoll.
-    if filter::known(private) {
+    if (private != 0 && private == known) || filter::known(private) {
         return Ok((private, true));
     }
     let fops = config!(eventpoll_fops);

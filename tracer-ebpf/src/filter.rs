@@ -57,7 +57,14 @@ pub(crate) fn forget(ep: u64) {
     changed();
 }
 
-/// What a CPU remembers of the filter is out of date.
+/// How often the filter has changed: for as long as this stays, so do its answers. Taken before it is asked.
+#[inline(always)]
+pub(crate) fn epoch() -> u64 {
+    // SAFETY: a map value outlives the program's run.
+    EPOCH.get_ptr(0).map_or(0, |epoch| unsafe { core::ptr::read_volatile(epoch) })
+}
+
+/// What a CPU or a task remembers of the filter is out of date.
 #[inline(always)]
 fn changed() {
     if let Some(epoch) = EPOCH.get_ptr_mut(0) {

@@ -24,6 +24,9 @@ pub(crate) struct TaskState {
     pub(crate) epfd: i32,
     /// The eventpoll waited on.
     pub(crate) ep: u64,
+    /// An eventpoll that the filter knew, and the [`crate::filter::epoch`] of that answer.
+    pub(crate) known: u64,
+    pub(crate) known_at: u64,
     /// The caller's array of events.
     pub(crate) user_events: u64,
     /// When an io_uring `EPOLL_WAIT` began.
@@ -60,6 +63,8 @@ const EMPTY: TaskState = TaskState {
     flags: 0,
     epfd: -1,
     ep: 0,
+    known: 0,
+    known_at: 0,
     user_events: 0,
     io_wait_ns: 0,
     accept_fd: -1,

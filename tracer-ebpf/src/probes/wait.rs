@@ -144,12 +144,18 @@ fn stranger(now: Now, call: Call) -> Result<(), Miss> {
 fn begins(now: Now, state: *mut TaskState, call: Call) -> Result<(), Miss> {
     let Call { epfd, events, maxevents, timeout } = call;
     context::reset();
-    let (ep, known) = files::eventpoll(files::of_current(epfd)?)?;
+    let epoch = filter::epoch();
+    // Mostly a task waits on what it waited on before.
+    // SAFETY: a map value outlives the program's run; only this task's own calls write to it.
+    let before = unsafe { if (*state).known_at == epoch { (*state).known } else { 0 } };
+    let (ep, known) = files::eventpoll_or(files::of_current(epfd)?, before)?;
     if !known {
         filter::adopt(ep, true)?;
     }
-    // SAFETY: a map value outlives the program's run; only this task's own calls write to it.
+    // SAFETY: as above.
     unsafe {
+        (*state).known = if known { ep } else { 0 };
+        (*state).known_at = epoch;
         (*state).flags |= IN_WAIT;
         (*state).epfd = epfd;
         (*state).ep = ep;
