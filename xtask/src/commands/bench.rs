@@ -5,7 +5,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use clap::{Args, Subcommand};
 use serde::Serialize;
 use serde_json::Value;
@@ -229,12 +229,11 @@ fn measure(place: &Place<'_>, iterations: u32) -> Result<Vec<Measured>> {
             succeeded(&pair[0], tracer)?;
             let program = instructions(&pair[1], tracer)?;
             let lost = pair[2].out();
-            if lost.trim() != "0" {
-                progress::say(&format!(
-                    "{tracer} lost {} events and did not print them: it looks too cheap",
-                    lost.trim()
-                ));
-            }
+            ensure!(
+                lost.trim() == "0",
+                "{tracer} lost {} events and did not print them: measure fewer --iterations",
+                lost.trim()
+            );
             let longer = Duration::from_nanos(pair[1].cpu_ns.saturating_sub(pair[0].cpu_ns));
             let whole = longer.as_secs_f64() * 1e9 / f64::from(iterations - short);
             Ok(Measured { tracer, program, whole })
@@ -252,8 +251,8 @@ fn job((name, argv): &(&'static str, Vec<String>)) -> Job {
     Job {
         name: (*name).to_owned(),
         argv: argv.clone(),
-        // As much room as eptrace's ring buffer has: what bpftrace loses, it need not print.
-        env: vec![("BPFTRACE_PERF_RB_PAGES".to_owned(), "4096".to_owned())],
+        // Room for all events of a long run: what bpftrace loses, it need not print, and looks too cheap.
+        env: vec![("BPFTRACE_PERF_RB_PAGES".to_owned(), "32768".to_owned())],
         timeout_s: TIMEOUT_S,
         ..Job::default()
     }
