@@ -82,8 +82,7 @@ pub(super) fn run(arguments: &ReplayArgs) -> Result<()> {
     let mut build = guest_build::cargo();
     build.args(["build", "--quiet", "--release", "--locked", "--package", "eptrace", "--bins", "--example", "replay"]);
     progress::timed("building eptrace", || exec::run(&mut build))?;
-    let target = std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
-    let release = guest_build::workspace().join(target).join("release");
+    let release = guest_build::target().join("release");
     let replay = release.join("examples/replay");
 
     let long = work.path().join("long.eptrace");

@@ -5,6 +5,7 @@ mod native;
 mod terminal;
 mod virtual_machine;
 
+use std::panic::resume_unwind;
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -88,9 +89,31 @@ struct Step {
     seconds: f64,
 }
 
-/// Runs every step, whatever became of those before it.
+/// Runs every step, whatever became of the others. The guests, which often wait, share the processors with the other steps.
 pub(crate) fn run(arguments: &TestArgs) -> ExitCode {
     let filter = arguments.filter.as_deref().unwrap_or_default();
+    let mut matrix = Matrix::default();
+    let mut steps = std::thread::scope(|scope| {
+        let machines = (!arguments.no_vm).then(|| scope.spawn(|| machines(arguments, filter, &mut matrix)));
+        let mut steps = native(arguments, filter);
+        steps.extend(machines.map(|machines| machines.join().unwrap_or_else(|panic| resume_unwind(panic))));
+        steps
+    });
+    if arguments.write_docs {
+        steps.push(step("docs", || write_docs(&matrix)));
+    }
+    let mut total = Tally::default();
+    println!();
+    for step in &steps {
+        println!("{:<24}{:>8.1} s   {}", step.name, step.seconds, step.tally);
+        total.add(step.tally);
+    }
+    println!("{total}");
+    if total.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// The steps on this machine's own kernel, one after another.
+fn native(arguments: &TestArgs, filter: &str) -> Vec<Step> {
     let mut steps = Vec::new();
     if filter.is_empty() {
         steps.push(step("formatting", native::formatting));
@@ -104,23 +127,13 @@ pub(crate) fn run(arguments: &TestArgs) -> ExitCode {
     }
     if !arguments.no_vm {
         steps.push(step("pages in a browser", || native::browser(filter)));
-        let shape = arguments.machine.shape();
-        let mut matrix = Matrix::default();
-        steps.push(step("tests on real kernels", || {
-            virtual_machine::tests(&shape, &arguments.kernel, filter, &mut matrix)
-        }));
-        if arguments.write_docs {
-            steps.push(step("docs", || write_docs(&matrix)));
-        }
     }
-    let mut total = Tally::default();
-    println!();
-    for step in &steps {
-        println!("{:<24}{:>8.1} s   {}", step.name, step.seconds, step.tally);
-        total.add(step.tally);
-    }
-    println!("{total}");
-    if total.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    steps
+}
+
+fn machines(arguments: &TestArgs, filter: &str, matrix: &mut Matrix) -> Step {
+    let shape = arguments.machine.shape();
+    step("tests on real kernels", || virtual_machine::tests(&shape, &arguments.kernel, filter, matrix))
 }
 
 /// Runs one step; an error is a failure with its reason, and the next step still runs.

@@ -17,6 +17,11 @@ pub(crate) fn workspace() -> PathBuf {
     here.parent().unwrap_or(here).to_path_buf()
 }
 
+/// The folder that cargo builds into.
+pub(crate) fn target() -> PathBuf {
+    workspace().join(std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into()))
+}
+
 /// The cargo that started us, or the one on `PATH`.
 pub(crate) fn cargo() -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
@@ -44,6 +49,5 @@ fn build_selected(what: &str, selection: &[&str]) -> Result<PathBuf> {
     command.args(["build", "--quiet", "--locked", "--profile", PROFILE, "--target", TARGET]).args(selection);
     command.env_remove("CARGO_ENCODED_RUSTFLAGS").env("RUSTFLAGS", "-Ctarget-feature=+crt-static");
     progress::timed(&format!("building {what} for the guest"), || exec::run(&mut command))?;
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace().join("target"), PathBuf::from);
-    Ok(workspace().join(target).join(TARGET).join(PROFILE))
+    Ok(target().join(TARGET).join(PROFILE))
 }

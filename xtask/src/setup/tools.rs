@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context as _, Result, bail};
 
@@ -56,11 +57,18 @@ pub(crate) fn install_package(package: &str) -> Result<()> {
 /// Does `apt-get update`, when this user may.
 pub(crate) fn refresh_lists() -> Result<()> {
     let Some(prefix) = root_prefix() else { bail!("only root may do that") };
-    exec::output(&mut as_root(prefix, &["apt-get", "update", "-q"])).map(drop)
+    apt_get(prefix, &["update", "-q"])
 }
 
 fn install(prefix: &[&str], package: &str) -> Result<()> {
-    let line = ["apt-get", "install", "-y", "-q", "--no-install-recommends", package];
+    apt_get(prefix, &["install", "-y", "-q", "--no-install-recommends", package])
+}
+
+/// One at a time: a second one would not wait for the first but fail.
+fn apt_get(prefix: &[&str], arguments: &[&str]) -> Result<()> {
+    static RUNNING: Mutex<()> = Mutex::new(());
+    let _alone = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
+    let line = [&["apt-get"], arguments].concat();
     exec::output(as_root(prefix, &line).env("DEBIAN_FRONTEND", "noninteractive")).map(drop)
 }
 

@@ -7,9 +7,9 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 
-use super::Tally;
+use super::{Tally, native};
 use crate::exec;
-use crate::setup::guest_build::{cargo, workspace};
+use crate::setup::guest_build::workspace;
 use crate::setup::python;
 
 /// The recording that is exported.
@@ -23,9 +23,7 @@ pub(super) fn tests() -> Result<Tally> {
             return Ok(Tally::SKIPPED);
         }
     };
-    exec::run(cargo().args(["build", "--quiet", "--locked", "--package", "eptrace"]))?;
-    let target = std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
-    let eptrace = workspace().join(target).join("debug/eptrace");
+    let eptrace = native::programs()?.join("eptrace");
     let recording = workspace().join(RECORDING);
     let work = tempfile::tempdir().context("cannot create a temporary directory")?;
     for (format, name) in

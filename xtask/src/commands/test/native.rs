@@ -1,13 +1,14 @@
 //! The steps that need nothing but cargo.
 
 use std::io::{BufRead as _, BufReader};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result};
 
 use super::Tally;
 use crate::exec;
-use crate::setup::guest_build::{cargo, workspace};
+use crate::setup::guest_build::{cargo, target, workspace};
 use crate::setup::tools::{CHROMIUM, find_or_install};
 
 /// `cargo fmt --check`, here and in the probes' own workspace.
@@ -23,23 +24,36 @@ pub(super) fn clippy() -> Result<Tally> {
     Ok(Tally::PASSED)
 }
 
-/// `cargo test` of the whole workspace, with every line passed on.
-pub(super) fn tests(filter: &str) -> Result<Tally> {
+/// `cargo test` of the whole workspace. Every step that needs a program of it builds by this: of one package alone, cargo would compile
+/// libraries once more with the fewer features that this package asks for.
+fn cargo_test() -> Command {
     let mut command = cargo();
-    command.args(["test", "--workspace", "--locked", "--no-fail-fast", "--", filter]);
-    if filter.is_empty() {
+    command.args(["test", "--workspace", "--locked"]);
+    command
+}
+
+/// All native tests, or those whose name contains `filter`, with every line passed on.
+pub(super) fn tests(filter: &str) -> Result<Tally> {
+    let mut command = cargo_test();
+    command.arg("--no-fail-fast");
+    if !filter.is_empty() {
         // An empty filter would be one all the same.
-        command = cargo();
-        command.args(["test", "--workspace", "--locked", "--no-fail-fast"]);
+        command.args(["--", filter]);
     }
     counted(command)
+}
+
+/// The folder of the programs that the native tests test, built.
+pub(super) fn programs() -> Result<PathBuf> {
+    exec::run(cargo_test().args(["--no-run", "--quiet"]))?;
+    Ok(target().join("debug"))
 }
 
 /// The pages in a real browser.
 pub(super) fn browser(filter: &str) -> Result<Tally> {
     let chromium = find_or_install(&CHROMIUM, ", or leave out what needs it: --no-vm")?;
-    let mut command = cargo();
-    command.args(["test", "--package", "eptrace", "--test", "browser", "--locked", "--"]);
+    let mut command = cargo_test();
+    command.args(["--test", "browser", "--"]);
     // Two browsers at once are enough for two processors.
     command.args(["--test-threads", "2"]).args(Some(filter).filter(|filter| !filter.is_empty()));
     command.env("EPTRACE_CHROMIUM", chromium);

@@ -4,9 +4,9 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result};
 
-use super::Tally;
+use super::{Tally, native};
 use crate::exec;
-use crate::setup::guest_build::{cargo, workspace};
+use crate::setup::guest_build::workspace;
 use crate::setup::tools;
 use crate::vmtest::terminal::SCRIPT;
 
@@ -20,9 +20,7 @@ pub(super) fn tests() -> Result<Tally> {
         println!("skipped: top in a terminal: {why:#}");
         return Ok(Tally::SKIPPED);
     }
-    exec::run(cargo().args(["build", "--quiet", "--locked", "--package", "eptrace"]))?;
-    let target = std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
-    let programs = workspace().join(target).join("debug");
+    let programs = native::programs()?;
     let path = std::env::var_os("PATH").unwrap_or_default();
     let path = std::env::join_paths(std::iter::once(programs).chain(std::env::split_paths(&path)))
         .context("the build folder's name has a colon")?;
