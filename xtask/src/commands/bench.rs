@@ -154,7 +154,7 @@ pub(crate) fn run(arguments: &BenchArgs) -> Result<ExitCode> {
     let bpftrace = tools::find_or_install(&tools::BPFTRACE, "")?;
     let strace = tools::find_or_install(&tools::STRACE, "")?;
     let kernels = arguments.kernel.iter().map(kernel::resolve).collect::<Result<Vec<_>>>()?;
-    let programs = guest_build::build(&["xtask", "eptrace", "demos"])?;
+    let programs = guest_build::programs()?;
     let contents = Contents {
         init: programs.join("xtask"),
         programs: vec![programs.join("eptrace"), programs.join("demos"), bpftrace, strace],

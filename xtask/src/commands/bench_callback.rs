@@ -58,7 +58,7 @@ struct Row {
 /// Boots every kernel and prints its table.
 pub(super) fn run(arguments: &CallbackArgs) -> Result<()> {
     let kernels = arguments.kernel.iter().map(kernel::resolve).collect::<Result<Vec<_>>>()?;
-    let programs = guest_build::build(&["xtask", "demos"])?;
+    let programs = guest_build::programs()?;
     let contents = Contents {
         init: programs.join("xtask"),
         programs: vec![programs.join("demos"), guest_build::build_example("eptrace", "callback_cost")?],

@@ -50,7 +50,7 @@ pub(crate) struct ReadyArgs {
 /// Boots every kernel and prints its tables.
 pub(crate) fn run(arguments: &ReadyArgs) -> Result<()> {
     let kernels = arguments.kernel.iter().map(kernel::resolve).collect::<Result<Vec<_>>>()?;
-    let programs = guest_build::build(&["xtask", "demos"])?;
+    let programs = guest_build::programs()?;
     let contents =
         Contents { init: programs.join("xtask"), programs: vec![programs.join("demos")], ..Contents::default() };
     let shape = Shape { counting: true, processors: 1, ..arguments.machine.shape() };

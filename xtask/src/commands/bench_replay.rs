@@ -101,7 +101,7 @@ pub(super) fn run(arguments: &ReplayArgs) -> Result<()> {
 /// The recording of a churn, from a virtual machine.
 fn record(arguments: &ReplayArgs) -> Result<Vec<u8>> {
     let kernel = kernel::resolve(&arguments.kernel)?;
-    let programs = guest_build::build(&["xtask", "eptrace", "demos"])?;
+    let programs = guest_build::programs()?;
     let contents = Contents {
         init: programs.join("xtask"),
         programs: vec![programs.join("eptrace"), programs.join("demos")],

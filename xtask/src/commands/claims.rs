@@ -134,7 +134,7 @@ fn ask(shape: &Shape, selectors: &[Selector]) -> Result<(Vec<Kernel>, Vec<String
     session::qemu(shape.qemu.as_ref())?;
     let bpftrace = tools::find_or_install(&tools::BPFTRACE, "")?;
     let kernels = selectors.iter().map(kernel::resolve).collect::<Result<Vec<_>>>()?;
-    let programs = guest_build::build(&["xtask", "eptrace", "demos"])?;
+    let programs = guest_build::programs()?;
     let contents = Contents {
         init: programs.join("xtask"),
         programs: vec![programs.join("eptrace"), programs.join("demos"), bpftrace],

@@ -65,7 +65,7 @@ pub(crate) fn run(arguments: &PicturesArgs) -> Result<ExitCode> {
     let kernel = kernel::resolve(&arguments.kernel)?;
     let shape = arguments.machine.shape();
     session::qemu(shape.qemu.as_ref())?;
-    let programs = guest_build::build(&["xtask", "eptrace", "demos"])?;
+    let programs = guest_build::programs()?;
     let contents = Contents {
         init: programs.join("xtask"),
         programs: vec![programs.join("eptrace"), programs.join("demos")],

@@ -67,7 +67,7 @@ pub(crate) fn qemu(given: Option<&PathBuf>) -> Result<PathBuf> {
 
 /// Builds the guest's init.
 pub(crate) fn init() -> Result<PathBuf> {
-    Ok(guest_build::build(&["xtask"])?.join("xtask"))
+    Ok(guest_build::programs()?.join("xtask"))
 }
 
 /// What came of a boot: the results so far, and why it ended early if it did.

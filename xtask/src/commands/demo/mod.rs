@@ -137,14 +137,14 @@ pub(crate) fn run(arguments: &DemoArgs) -> Result<ExitCode> {
 fn everywhere(arguments: &PlaceArgs, one: &mut dyn FnMut(&Place<'_>, &str) -> Result<bool>) -> Result<ExitCode> {
     let mut all_well = true;
     if arguments.host {
-        let programs = guest_build::build(&["eptrace", "demos"])?;
+        let programs = guest_build::programs()?;
         check_host(&programs)?;
         all_well &= one(&Place::Host { programs }, "host")?;
     } else {
         let kernels = arguments.kernel.iter().map(kernel::resolve).collect::<Result<Vec<_>>>()?;
         let shape = arguments.machine.shape();
         session::qemu(shape.qemu.as_ref())?;
-        let programs = guest_build::build(&["xtask", "eptrace", "demos"])?;
+        let programs = guest_build::programs()?;
         let contents = Contents {
             init: programs.join("xtask"),
             programs: vec![programs.join("eptrace"), programs.join("demos")],

@@ -34,7 +34,7 @@ pub(super) fn tests(shape: &Shape, kernels: &[Selector], filter: &str, matrix: &
     session::qemu(shape.qemu.as_ref())?;
     let bpftrace = tools::find_or_install(&tools::BPFTRACE, otherwise)?;
     let kernels = kernels.iter().map(kernel::resolve).collect::<Result<Vec<_>>>()?;
-    let programs = guest_build::build(&["xtask", "eptrace", "demos"])?;
+    let programs = guest_build::programs()?;
     let mut packed = vec![programs.join("eptrace"), programs.join("demos"), bpftrace];
     packed.extend(foreign::programs(&all)?);
     packed.extend(terminal::programs(&all)?);
