@@ -40,7 +40,7 @@ pub(crate) fn can_in_place() -> bool {
 }
 
 /// At most [`MAX_LONGS_IN_PLACE`] longs at the address of a kernel object that the caller knows to be alive; only where the probes
-/// [can](can_in_place). A long that is used costs some five instructions; a copy would cost some 35, and 7 for every long.
+/// [can](can_in_place). A long that is used costs a few instructions; a copy would be the call of a helper, with a loop.
 ///
 /// `void *bpf_rdonly_cast(const void *obj, u32 btf_id)` (kernel/bpf/helpers.c, 6.2 to 7.3), of which the verifier makes a move. It lets
 /// loads from there fail with zero.
