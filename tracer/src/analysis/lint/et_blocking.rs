@@ -47,7 +47,6 @@ struct Asleep {
 pub(super) struct EtBlocking {
     got: Items<Got>,
     asleep: Tasks<Option<Asleep>>,
-    sleepers: std::collections::BTreeSet<TaskId>,
     last_ns: u64,
     cases: Cases,
 }
@@ -55,7 +54,6 @@ pub(super) struct EtBlocking {
 impl EtBlocking {
     /// The task's call has ended, or the trace has.
     fn awake(&mut self, task: TaskId, file: Option<FileId>, now_ns: u64, scene: &Scene<'_>) {
-        self.sleepers.remove(&task);
         let Some(asleep) = self.asleep.forget(task).flatten() else { return };
         let slept = now_ns.saturating_sub(asleep.since_ns);
         if file.is_some_and(|file| file != asleep.item.file) || slept < SLEPT_MS * 1_000_000 {
@@ -89,7 +87,6 @@ impl Rule for EtBlocking {
                 let Some((item, _)) = mine else { return };
                 if let Some(asleep) = self.asleep.at(task) {
                     *asleep = Some(Asleep { item, row: step.row, since_ns: step.at_ns });
-                    self.sleepers.insert(task);
                 }
             }
             What::Io { file, did: Did::Read { .. } | Did::Accept { .. }, .. } => {
@@ -113,7 +110,7 @@ impl Rule for EtBlocking {
 
     fn judge(&mut self, scene: &Scene<'_>, judged: &mut Judged) {
         let end = scene.model.span().stopped.unwrap_or(self.last_ns).max(self.last_ns);
-        for task in std::mem::take(&mut self.sleepers) {
+        for task in self.asleep.tasks() {
             self.awake(task, None, end, scene);
         }
         self.cases.accuse(judged, |case| {

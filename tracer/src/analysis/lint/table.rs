@@ -100,4 +100,9 @@ impl<V: Default> Tasks<V> {
     pub(super) fn forget(&mut self, task: TaskId) -> Option<V> {
         self.rows.remove(&task)
     }
+
+    /// All of them.
+    pub(super) fn tasks(&self) -> Vec<TaskId> {
+        self.rows.keys().copied().collect()
+    }
 }
