@@ -1,11 +1,15 @@
 //! What `cargo xtask bench replay` needs: a recording made longer, and a program measured.
 //!
-//! `replay repeat IN OUT TIMES` writes the events of IN so often, one after another in time. `replay measure PROGRAM ARGUMENT...`
-//! runs a program, throws away what it prints, and prints `{"cpu_ns", "peak_bytes"}` of it alone.
+//! `replay repeat IN OUT TIMES` writes the events of IN so often, one after another in time. `replay unpack IN` has Arrow's own reader
+//! unpack IN, and counts its rows: the least that any reader does. `replay measure PROGRAM ARGUMENT...` runs a program, throws away
+//! what it prints, and prints `{"cpu_ns", "peak_bytes"}` of it alone.
 
+use std::fs::File;
+use std::io::BufReader;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
+use arrow_ipc::reader::StreamReader;
 use eptrace::event::{Event, MarkKind};
 use eptrace::trace_file::{Reader, Writer};
 
@@ -96,6 +100,16 @@ fn repeat(from: &str, to: &str, times: u64) -> Result<()> {
     Ok(())
 }
 
+fn unpack(from: &str) -> Result<()> {
+    let file = File::open(from).with_context(|| format!("cannot open {from}"))?;
+    let mut rows = 0;
+    for batch in StreamReader::try_new(BufReader::new(file), None)? {
+        rows += batch?.num_rows();
+    }
+    println!("{}", serde_json::json!({"rows": rows}));
+    Ok(())
+}
+
 fn measure(program: &str, arguments: &[String]) -> Result<()> {
     let child = Command::new(program).args(arguments).stdout(Stdio::null()).spawn().context("cannot start it")?;
     let pid = i32::try_from(child.id())?;
@@ -118,7 +132,8 @@ fn main() -> Result<()> {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words.as_slice() {
         ["repeat", from, to, times] => repeat(from, to, times.parse()?),
+        ["unpack", from] => unpack(from),
         ["measure", program, ..] => measure(program, arguments.get(2..).unwrap_or_default()),
-        _ => bail!("replay repeat IN OUT TIMES, or replay measure PROGRAM ARGUMENT..."),
+        _ => bail!("replay repeat IN OUT TIMES, replay unpack IN, or replay measure PROGRAM ARGUMENT..."),
     }
 }

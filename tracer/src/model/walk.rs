@@ -31,7 +31,9 @@ struct Walk {
     wakeup: WakeupId,
     whead: u64,
     key: u32,
+    /// The entry that it called last.
     last: u64,
+    /// Those that it called before that one: none for most walks.
     called: AHashSet<u64>,
 }
 
@@ -88,12 +90,12 @@ impl Walks {
             cpu.walk = Some(Walk { wakeup, whead, key, last, called: AHashSet::new() });
         }
         if let Some(walk) = cpu.walk.as_mut()
-            && !matches!(place, Place::Nested(_))
+            && matches!(place, Place::Continues(_))
         {
-            walk.last = callback.wait;
+            let before = std::mem::replace(&mut walk.last, callback.wait);
             if walk.called.len() >= limits.walk_entries || self.remembered >= limits.all_walk_entries {
                 bump(&mut exceeded.walk_entries);
-            } else if walk.called.insert(callback.wait) {
+            } else if walk.called.insert(before) {
                 self.remembered += 1;
             }
         }

@@ -28,6 +28,8 @@ pub struct Reader<R> {
     frames: Frames<R>,
     head: Head,
     dictionaries: HashMap<i64, ArrayRef>,
+    /// The columns that the file lacks: their places, and as many nulls as a batch can have rows.
+    absent: Vec<(usize, ArrayRef)>,
     rows_read: u64,
     /// A `stopped` row was read.
     stopped: bool,
@@ -90,11 +92,15 @@ impl<R: Read> Reader<R> {
             Err(Stop::Damaged(why)) => return Err(ReadError::Foreign { path, why }),
             Err(Stop::Io(source)) => return Err(ReadError::Open { path, source }),
         };
+        let fields = head.projected.fields();
+        let absent = head.absent.iter().filter_map(|place| Some((*place, fields.get(*place)?)));
+        let absent = absent.map(|(place, field)| (place, new_null_array(field.data_type(), BATCH_ROWS))).collect();
         Ok(Self {
             path,
             frames,
             head,
             dictionaries: HashMap::new(),
+            absent,
             rows_read: 0,
             stopped: false,
             done: false,
@@ -254,15 +260,14 @@ impl<R: Read> Reader<R> {
             .and_then(|decoder| decoder.with_projection(Some(&self.head.projection)).read_record_batch())
             .map_err(|error| error.to_string())?;
         self.rows_read += u64::try_from(rows).unwrap_or_default();
-        if self.head.absent.is_empty() { Ok(batch) } else { self.with_absent(&batch) }
+        if self.absent.is_empty() { Ok(batch) } else { self.with_absent(&batch) }
     }
 
     /// The columns that the file lacks are null.
     fn with_absent(&self, batch: &Rows) -> Result<Rows, String> {
         let mut columns = batch.columns().to_vec();
-        let fields = self.head.projected.fields();
-        for (place, field) in self.head.absent.iter().filter_map(|place| Some((*place, fields.get(*place)?))) {
-            columns.insert(place.min(columns.len()), new_null_array(field.data_type(), batch.num_rows()));
+        for (place, nulls) in &self.absent {
+            columns.insert((*place).min(columns.len()), nulls.slice(0, batch.num_rows()));
         }
         Rows::try_new(self.schema(), columns).map_err(|error| error.to_string())
     }

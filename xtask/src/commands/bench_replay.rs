@@ -28,7 +28,8 @@ Examples:
 
 The first row has at least --events events, the others four and sixteen times as many: memory should
 follow what lives at once and what was found, not the number of events. Seconds are processor time of
-one core.";
+one core; the last column is that time as a multiple of what Arrow's own reader takes to unpack the
+same file in the same run, which does not depend on the machine.";
 
 const TRACE: &str = "/tmp/churn.eptrace";
 /// Operations of each of the four threads of `demos churn`.
@@ -62,11 +63,18 @@ struct Row {
     bytes: u64,
     cpu_ns: u64,
     peak_bytes: u64,
+    /// What Arrow's own reader takes to unpack the trace.
+    unpack_cpu_ns: u64,
 }
 
 impl Row {
     fn events_per_second(&self) -> u64 {
         u64::try_from(u128::from(self.events) * 1_000_000_000 / u128::from(self.cpu_ns.max(1))).unwrap_or(u64::MAX)
+    }
+
+    /// The report's time in tenths of the time that it takes to unpack the trace.
+    fn of_unpacking_tenths(&self) -> u64 {
+        self.cpu_ns * 10 / self.unpack_cpu_ns.max(1)
     }
 
     /// Tenths of a byte.
@@ -120,12 +128,14 @@ fn record(arguments: &ReplayArgs) -> Result<Vec<u8>> {
 
 fn measured(replay: &Path, eptrace: &Path, trace: &Path, times: u64, made: &Value) -> Result<Row> {
     let used = said(Command::new(replay).arg("measure").arg(eptrace).args(["report", "--json"]).arg(trace))?;
+    let unpacked = said(Command::new(replay).arg("measure").arg(replay).arg("unpack").arg(trace))?;
     Ok(Row {
         times,
         events: number(made, "events")?,
         bytes: number(made, "bytes")?,
         cpu_ns: number(&used, "cpu_ns")?,
         peak_bytes: number(&used, "peak_bytes")?,
+        unpack_cpu_ns: number(&unpacked, "cpu_ns")?,
     })
 }
 
@@ -146,16 +156,20 @@ fn print(arguments: &ReplayArgs, rows: &[Row]) -> Result<()> {
         return Ok(());
     }
     println!("A recording of demos churn, read, reconstructed and reported by eptrace report --json");
-    println!("{:>6} {:>12} {:>14} {:>14} {:>12}", "times", "events", "events/s", "bytes/event", "peak MiB");
+    println!(
+        "{:>6} {:>12} {:>14} {:>14} {:>12} {:>16}",
+        "times", "events", "events/s", "bytes/event", "peak MiB", "times unpacking"
+    );
+    let with_tenths = |tenths: u64| format!("{}.{}", tenths / 10, tenths % 10);
     for row in rows {
-        let tenths = row.bytes_per_event_tenths();
         println!(
-            "{:>6} {:>12} {:>14} {:>14} {:>12}",
+            "{:>6} {:>12} {:>14} {:>14} {:>12} {:>16}",
             row.times,
             row.events,
             row.events_per_second(),
-            format!("{}.{}", tenths / 10, tenths % 10),
-            row.peak_bytes >> 20
+            with_tenths(row.bytes_per_event_tenths()),
+            row.peak_bytes >> 20,
+            with_tenths(row.of_unpacking_tenths())
         );
     }
     Ok(())
@@ -167,8 +181,10 @@ mod tests {
 
     #[test]
     fn rates_are_events_of_one_core_and_bytes_on_disk() {
-        let row = Row { times: 1, events: 3_000, bytes: 30_600, cpu_ns: 1_500_000, peak_bytes: 1 };
+        let row =
+            Row { times: 1, events: 3_000, bytes: 30_600, cpu_ns: 1_500_000, peak_bytes: 1, unpack_cpu_ns: 500_000 };
         assert_eq!(row.events_per_second(), 2_000_000);
         assert_eq!(row.bytes_per_event_tenths(), 102);
+        assert_eq!(row.of_unpacking_tenths(), 30);
     }
 }

@@ -11,7 +11,7 @@ const UP: f64 = 3.0;
 /// The first column is drawn across, every other one up, by the first letter of its name; `None` of a table that has anything but
 /// positive numbers, or fewer than two rows.
 ///
-/// Where two would stand in one place, the one further to the right in the table is seen.
+/// Where two would stand in one place, they stand side by side, in the order of the table.
 pub(crate) fn log_log(table: &Table) -> Option<String> {
     let rows = table.rows.iter().map(|row| row.iter().map(|cell| positive(cell)).collect::<Option<Vec<f64>>>());
     let rows = rows.collect::<Option<Vec<_>>>().filter(|rows| rows.len() > 1)?;
@@ -25,7 +25,12 @@ pub(crate) fn log_log(table: &Table) -> Option<String> {
         let (x, values) = row.split_first()?;
         for (value, name) in values.iter().zip(table.columns.iter().skip(1)) {
             let line = lines.get_mut(place(top - value.log10(), UP))?;
-            *line.get_mut(place(x.log10() - left, ACROSS))? = name.chars().next().unwrap_or('?');
+            let mut at = place(x.log10() - left, ACROSS);
+            while line.get(at).is_some_and(|taken| *taken != ' ') {
+                at += 1;
+            }
+            line.resize(line.len().max(at + 1), ' ');
+            line[at] = name.chars().next().unwrap_or('?');
         }
     }
     let mut drawn = String::new();
@@ -103,6 +108,14 @@ mod tests {
              e epoll_wait, p poll
 ";
         assert_eq!(drawn.as_deref(), Some(expected));
+    }
+
+    #[test]
+    fn those_that_meet_stand_side_by_side() {
+        let mut table = table(&[["10", "1000", "100"], ["100", "1000", "1010"]]);
+        table.columns[2] = "select".to_owned();
+        let drawn = log_log(&table).unwrap();
+        assert!(drawn.lines().any(|line| line.ends_with("1000 |e             es")), "{drawn}");
     }
 
     #[test]

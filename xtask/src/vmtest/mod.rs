@@ -41,8 +41,10 @@ pub(crate) type Check = Box<dyn Fn(&[JobResult]) -> Result<()> + Send + Sync>;
 pub(crate) struct Suite {
     /// On each kernel.
     pub(crate) each: Vec<Case>,
-    /// On the first and the last of them: what many other cases rest on too, and long runs of foreign programs.
+    /// On the first and the last of them: what many other cases rest on too, and what is long and much the same on each.
     pub(crate) ends: Vec<Case>,
+    /// On the last of them: the longest.
+    pub(crate) last: Vec<Case>,
     /// On one of them: what eptrace does with its terminal, its files and its verdicts, whatever kernel the events are from.
     pub(crate) once: Vec<Case>,
 }
@@ -50,8 +52,8 @@ pub(crate) struct Suite {
 impl Suite {
     /// The cases whose names contain `filter`.
     pub(crate) fn new(filter: &str) -> Self {
-        let mut suite = Self { each: each(), ends: ends(), once: once() };
-        for cases in [&mut suite.each, &mut suite.ends, &mut suite.once] {
+        let mut suite = Self { each: each(), ends: ends(), last: vec![foreign::selftest()], once: once() };
+        for cases in [&mut suite.each, &mut suite.ends, &mut suite.last, &mut suite.once] {
             cases.retain(|case| case.name.contains(filter));
         }
         suite
@@ -59,7 +61,7 @@ impl Suite {
 
     /// All of them.
     pub(crate) fn all(&self) -> Vec<&Case> {
-        self.each.iter().chain(&self.ends).chain(&self.once).collect()
+        self.each.iter().chain(&self.ends).chain(&self.last).chain(&self.once).collect()
     }
 }
 
@@ -75,7 +77,9 @@ fn ends() -> Vec<Case> {
     let mut cases = attach::endings();
     cases.extend(snapshot::troubled());
     cases.extend(stacks::cases());
-    cases.extend(foreign::long());
+    cases.extend(foreign::others());
+    cases.push(lint::others());
+    cases.push(limits::most());
     cases
 }
 

@@ -60,8 +60,9 @@ pub(super) fn tests(shape: &Shape, kernels: &[Selector], filter: &str, matrix: &
     let mut ends: Vec<&(usize, &Kernel)> = numbered.first().into_iter().chain(numbered.last()).collect();
     ends.dedup_by_key(|(number, _)| *number);
     let ends = ends.into_iter().map(|(number, kernel)| (*number, *kernel, suite.ends.as_slice()));
+    let last = numbered.last().map(|(number, kernel)| (*number, *kernel, suite.last.as_slice()));
     let once = numbered.first().map(|(number, kernel)| (*number, *kernel, suite.once.as_slice()));
-    let queued = ends.chain(queued).chain(once).filter(|(_, _, cases)| !cases.is_empty());
+    let queued = ends.chain(last).chain(queued).chain(once).filter(|(_, _, cases)| !cases.is_empty());
     let next = Mutex::new(queued);
     let queue = || {
         let mut total = Tally::default();

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
+use crate::herd::spec::Backend;
 use crate::setup::foreign;
 use crate::setup::tools;
 use crate::vmtest::Case;
@@ -18,11 +19,14 @@ pub(super) fn cases() -> Vec<Case> {
     servers::cases()
 }
 
-/// Those that take long.
-pub(super) fn long() -> Vec<Case> {
-    let mut cases = selftest::cases();
-    cases.extend(servers::others());
-    cases
+/// More of them.
+pub(super) fn others() -> Vec<Case> {
+    servers::others()
+}
+
+/// The kernel's own epoll test.
+pub(super) fn selftest() -> Case {
+    selftest::case(Backend::Fentry)
 }
 
 /// What the guest needs for these cases, each file with its place there. The first word of a case's name is the program's.

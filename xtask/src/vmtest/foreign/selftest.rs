@@ -26,12 +26,7 @@ const RACING: [u32; 3] = [59, 60, 61];
 /// reason, and for no other: then one thread came back with events, not two.
 const HURRIED: [u32; 10] = [11, 12, 15, 16, 53, 54, 55, 56, 57, 58];
 
-pub(super) fn cases() -> Vec<Case> {
-    // It takes most of a minute, so one backend must do; the servers are traced with both.
-    vec![case(Backend::Fentry)]
-}
-
-fn case(backend: Backend) -> Case {
+pub(super) fn case(backend: Backend) -> Case {
     let record = format!(
         "eptrace record -o wakeup.arrow --backend {} -- {PROGRAM} > verdicts || {{ cat verdicts; exit 1; }}; cat verdicts",
         word(backend)
