@@ -12,7 +12,7 @@ type Calls = (u64, u64, u64);
 const MODES: [(&str, Calls, Calls); 13] = [
     ("hangup-ignored", (200, 200, 0), (1, 1, 0)),
     ("accept-fails", (48, 48, 0), (2, 2, 0)),
-    ("zero-timeout-spin", (0, 0, 400), (0, 0, 1)),
+    ("zero-timeout-spin", (0, 0, 4096), (0, 0, 1)),
     ("ctl-fails", (0, 0, 0), (0, 0, 0)),
     ("ctl-churn", (0, 0, 0), (0, 0, 0)),
     ("small-maxevents", (200, 800, 0), (25, 800, 0)),

@@ -12,8 +12,10 @@ use super::steps::{MOMENT_MS, epoll};
 use crate::counted::Counted;
 use crate::fds::eventfd;
 
-/// How often each of them is made.
+/// How often each of the others is made.
 const TIMES: usize = 400;
+/// How often it looks for an event: a machine that is busy with others makes some of these looks look like work, not all.
+const LOOKS: usize = 4_096;
 /// How often `accept` fails: its socket is ready all the while, which is no other pitfall as long as it is so seldom.
 const REFUSED: usize = 48;
 
@@ -26,7 +28,7 @@ pub(super) fn spin(calls: &mut Counted, correct: bool) -> Result<()> {
         calls.wait_raw(epoll.0.as_raw_fd(), &mut room, MOMENT_MS);
         return Ok(());
     }
-    for _ in 0..TIMES {
+    for _ in 0..LOOKS {
         calls.wait_raw(epoll.0.as_raw_fd(), &mut room, 0);
     }
     Ok(())

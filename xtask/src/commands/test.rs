@@ -89,7 +89,7 @@ struct Step {
     seconds: f64,
 }
 
-/// Runs every step, whatever became of the others. The guests, which often wait, share the processors with the other steps.
+/// Runs every step, whatever became of the others. Guests run beside the native steps, of which none keeps every processor busy.
 pub(crate) fn run(arguments: &TestArgs) -> ExitCode {
     let filter = arguments.filter.as_deref().unwrap_or_default();
     let mut matrix = Matrix::default();
