@@ -65,6 +65,8 @@ enum Mode {
     SelfPipe,
     /// A registered descriptor is closed while a duplicate lives; correct: it is deleted before
     ClosedRegistered,
+    /// EPOLLONESHOT, and more comes after the one event; correct: it is armed again with MOD
+    OneshotNotRearmed,
 }
 
 #[derive(Debug, Serialize)]
@@ -96,6 +98,7 @@ pub(crate) fn run(options: &Options) -> Result<String> {
             Mode::LevelIgnored => deliveries::ignored(&mut calls, correct)?,
             Mode::SelfPipe => descriptors::self_pipe(&mut calls, correct)?,
             Mode::ClosedRegistered => descriptors::closed_registered(&mut calls, correct)?,
+            Mode::OneshotNotRearmed => deliveries::oneshot(&mut calls, correct)?,
         }
     }
     let tasks = std::iter::once((nix::unistd::gettid().as_raw(), calls.counts()));

@@ -9,7 +9,7 @@ use serde_json::{Value, json as value};
 type Calls = (u64, u64, u64);
 
 /// Each pitfall, its calls, and those of its twin.
-const MODES: [(&str, Calls, Calls); 13] = [
+const MODES: [(&str, Calls, Calls); 14] = [
     ("hangup-ignored", (200, 200, 0), (1, 1, 0)),
     ("accept-fails", (48, 48, 0), (2, 2, 0)),
     ("zero-timeout-spin", (0, 0, 4096), (0, 0, 1)),
@@ -23,6 +23,7 @@ const MODES: [(&str, Calls, Calls); 13] = [
     ("level-ignored", (400, 400, 0), (1, 1, 1)),
     ("self-pipe", (64, 64, 0), (64, 64, 0)),
     ("closed-registered", (20, 20, 0), (0, 0, 1)),
+    ("oneshot-not-rearmed", (1, 1, 1), (2, 2, 0)),
 ];
 
 fn truth(args: &[&str]) -> Value {

@@ -5,7 +5,7 @@ use std::os::fd::AsFd as _;
 use anyhow::{Context as _, Result, ensure};
 use nix::sys::epoll::{EpollEvent, EpollFlags};
 
-use super::steps::{MOMENT_MS, epoll, nothing_for, one_event, until_eagain};
+use super::steps::{MOMENT_MS, epoll, nothing_for, one_event, until_eagain, write};
 use crate::counted::Counted;
 use crate::ends::Carrier;
 use crate::fds::eventfd;
@@ -20,6 +20,30 @@ const READY: usize = 32;
 const SMALL: usize = 4;
 /// Events in all, with large room or small: each descriptor is reported as often.
 const REPORTED: usize = WAITS * SMALL;
+
+/// How long an item is left disabled, milliseconds: longer than it takes to deal with an event.
+const DISABLED_MS: i32 = 700;
+
+/// Gets an event of a descriptor that is armed for one, and more comes.
+pub(super) fn oneshot(calls: &mut Counted, correct: bool) -> Result<()> {
+    let (epoll, file) = (epoll()?, eventfd(0)?);
+    let mask = EpollFlags::EPOLLIN | EpollFlags::EPOLLONESHOT;
+    calls.add(&epoll, file.as_fd(), EpollEvent::new(mask, 0))?;
+    write(&file, &1_u64.to_ne_bytes())?;
+    one_event(calls, &epoll, EpollFlags::EPOLLIN)?;
+    until_eagain(&file, size_of::<u64>())?;
+    if correct {
+        calls.modify(&epoll, file.as_fd(), EpollEvent::new(mask, 0))?;
+    }
+    write(&file, &1_u64.to_ne_bytes())?;
+    if correct {
+        return one_event(calls, &epoll, EpollFlags::EPOLLIN).map(drop);
+    }
+    nothing_for(calls, &epoll, DISABLED_MS)?;
+    // The process ends so: what is closed by hand need not be armed again.
+    std::mem::forget((epoll, file));
+    Ok(())
+}
 
 /// Waits for a pipe whose writer has gone.
 pub(super) fn hangup(calls: &mut Counted, correct: bool) -> Result<()> {

@@ -14,7 +14,7 @@ use crate::vmtest::Case;
 const TIMEOUT_S: u64 = 120;
 
 /// Every pitfall that the first of [`TWINS`] has.
-const PITFALLS: [&str; 13] = [
+const PITFALLS: [&str; 14] = [
     "accept-fails",
     "closed-registered",
     "ctl-churn",
@@ -25,6 +25,7 @@ const PITFALLS: [&str; 13] = [
     "et-not-drained",
     "hangup-ignored",
     "level-ignored",
+    "oneshot-not-rearmed",
     "self-pipe",
     "small-maxevents",
     "zero-timeout-spin",

@@ -39,6 +39,8 @@ struct Disabled {
     first_unheard: Option<(Row, u64)>,
     /// It was disabled when the model last looked.
     seen: bool,
+    /// When the process of its task ended.
+    ended_ns: Option<u64>,
 }
 
 #[derive(Debug, Default)]
@@ -50,6 +52,46 @@ pub(super) struct OneshotNotRearmed {
 }
 
 impl OneshotNotRearmed {
+    /// Notes an item that had been disabled for long at this time.
+    fn weigh(&mut self, item: &Subject, disabled: &Disabled, end_ns: u64, scene: &Scene<'_>) {
+        let Some((row, at_ns)) = disabled.first_unheard else { return };
+        let since = end_ns.saturating_sub(at_ns);
+        if !disabled.seen || since < DISABLED_MS * 1_000_000 || !self.left_alone(disabled) {
+            return;
+        }
+        self.cases.note_called(item, (disabled.task, row, disabled.row), scene, || {
+            format!(
+                "delivered in row {}, then {} callbacks unheard, the first {} before the end",
+                disabled.row,
+                disabled.unheard,
+                ms(since)
+            )
+        });
+    }
+
+    /// These items are no more. One that is closed need not be armed again; one whose process ended was forgotten.
+    fn gone(&mut self, items: Vec<(Subject, Disabled)>, scene: &Scene<'_>) {
+        for (item, disabled) in items {
+            if let Some(end_ns) = disabled.ended_ns {
+                self.weigh(&item, &disabled, end_ns, scene);
+            }
+        }
+    }
+
+    /// The process of whoever got them ends with its first task. Its files are closed after that.
+    fn process_ends(&mut self, task_id: Option<TaskId>, at_ns: u64, scene: &Scene<'_>) {
+        let task = |id: Option<TaskId>| id.and_then(|id| scene.model.tasks().get(id));
+        let Some(first) = task(task_id).filter(|task| task.pid == task.tid) else { return };
+        let of_it = |disabled: &Disabled| task(disabled.task).is_some_and(|task| task.pid == first.pid);
+        let items: Vec<Subject> =
+            self.items.iter().filter(|(_, disabled)| of_it(disabled)).map(|(item, _)| item).collect();
+        for item in items {
+            if let Some(disabled) = self.items.known(&item) {
+                disabled.ended_ns.get_or_insert(at_ns);
+            }
+        }
+    }
+
     /// Whoever got it has gone back to wait: it is not being dealt with any more, as far as that task goes.
     fn left_alone(&self, disabled: &Disabled) -> bool {
         disabled.task.and_then(|task| self.waits.known(task)).is_some_and(|waits| *waits > disabled.waits)
@@ -61,7 +103,7 @@ impl Rule for OneshotNotRearmed {
         &ABOUT
     }
 
-    fn see(&mut self, step: &Step, _scene: &Scene<'_>) {
+    fn see(&mut self, step: &Step, scene: &Scene<'_>) {
         self.last_ns = self.last_ns.max(step.at_ns);
         match step.what {
             What::Waits { .. } => {
@@ -92,28 +134,24 @@ impl Rule for OneshotNotRearmed {
             What::Ctl { ep, file: Some(file), fd, op: op::MOD | op::DEL, ret: 0 } => {
                 self.items.forget(&Subject { ep, file, fd });
             }
-            What::FileGone { file } => _ = self.items.forget_file(file),
-            What::EventpollGone { ep } => _ = self.items.forget_ep(ep),
+            What::TaskEnds => self.process_ends(step.task, step.at_ns, scene),
+            What::FileGone { file } => {
+                let gone = self.items.forget_file(file);
+                self.gone(gone, scene);
+            }
+            What::EventpollGone { ep } => {
+                let gone = self.items.forget_ep(ep);
+                self.gone(gone, scene);
+            }
             _ => {}
         }
     }
 
     fn judge(&mut self, scene: &Scene<'_>, judged: &mut Judged) {
         let end = scene.model.span().stopped.unwrap_or(self.last_ns).max(self.last_ns);
-        for (item, disabled) in self.items.iter().filter(|(_, disabled)| disabled.seen) {
-            let Some((row, at_ns)) = disabled.first_unheard else { continue };
-            let since = end.saturating_sub(at_ns);
-            if since < DISABLED_MS * 1_000_000 || !self.left_alone(disabled) {
-                continue;
-            }
-            self.cases.note_called(&item, (disabled.task, row, disabled.row), scene, || {
-                format!(
-                    "delivered in row {}, then {} callbacks unheard, the first {} before the end of the trace",
-                    disabled.row,
-                    disabled.unheard,
-                    ms(since)
-                )
-            });
+        let items: Vec<(Subject, Disabled)> = self.items.iter().map(|(item, disabled)| (item, *disabled)).collect();
+        for (item, disabled) in items {
+            self.weigh(&item, &disabled, disabled.ended_ns.unwrap_or(end), scene);
         }
         self.cases.accuse(judged, |case| {
             format!("{} was delivered with EPOLLONESHOT and not armed again, though its source called.", case.subject())

@@ -4,7 +4,7 @@ use tracer_common::events::scan_flags;
 
 use super::{HUP, IN, TID, found, lint, pipe, withheld_after_a_loss};
 use crate::event::MarkKind;
-use crate::model::testing::{Item, LT, ONESHOT, Trace, ep};
+use crate::model::testing::{Item, LT, ONESHOT, PID, Trace, ep};
 
 /// `EPOLLOUT`
 const OUT: u32 = 4;
@@ -70,6 +70,25 @@ fn a_oneshot_item_that_is_never_armed_again_though_more_came_is_found() {
     assert_eq!(finding.rule, "oneshot-not-rearmed");
     assert!(finding.evidence[0].contains("2 callbacks unheard"), "{:?}", finding.evidence);
     withheld_after_a_loss(&mut trace, "oneshot-not-rearmed");
+}
+
+#[test]
+fn a_oneshot_item_that_its_process_leaves_disabled_is_found_when_it_ends() {
+    let ends = |ms: u64, tid: u32| {
+        let mut trace = Trace::new();
+        trace.enter(PID, ep(1));
+        let item = disabled(&mut trace);
+        trace.later(ms * 1_000_000);
+        trace.exit(tid, "t");
+        trace.eventpoll_gone(ep(1));
+        trace.file_gone(item.file);
+        trace
+    };
+    let report = lint(&ends(600, PID));
+    let [finding] = report.findings.as_slice() else { panic!("{report:?}") };
+    assert_eq!(finding.rule, "oneshot-not-rearmed");
+    assert_eq!(found(&lint(&ends(400, PID))), [""; 0], "too soon");
+    assert_eq!(found(&lint(&ends(600, TID))), [""; 0], "a thread is no process");
 }
 
 #[test]
