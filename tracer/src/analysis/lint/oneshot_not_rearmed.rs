@@ -37,8 +37,6 @@ struct Disabled {
     row: Row,
     unheard: u64,
     first_unheard: Option<(Row, u64)>,
-    /// It was disabled when the model last looked.
-    seen: bool,
     /// When the process of its task ended.
     ended_ns: Option<u64>,
 }
@@ -56,7 +54,7 @@ impl OneshotNotRearmed {
     fn weigh(&mut self, item: &Subject, disabled: &Disabled, end_ns: u64, scene: &Scene<'_>) {
         let Some((row, at_ns)) = disabled.first_unheard else { return };
         let since = end_ns.saturating_sub(at_ns);
-        if !disabled.seen || since < DISABLED_MS * 1_000_000 || !self.left_alone(disabled) {
+        if since < DISABLED_MS * 1_000_000 || !self.left_alone(disabled) {
             return;
         }
         self.cases.note_called(item, (disabled.task, row, disabled.row), scene, || {
@@ -82,11 +80,8 @@ impl OneshotNotRearmed {
     fn process_ends(&mut self, task_id: Option<TaskId>, at_ns: u64, scene: &Scene<'_>) {
         let task = |id: Option<TaskId>| id.and_then(|id| scene.model.tasks().get(id));
         let Some(first) = task(task_id).filter(|task| task.pid == task.tid) else { return };
-        let of_it = |disabled: &Disabled| task(disabled.task).is_some_and(|task| task.pid == first.pid);
-        let items: Vec<Subject> =
-            self.items.iter().filter(|(_, disabled)| of_it(disabled)).map(|(item, _)| item).collect();
-        for item in items {
-            if let Some(disabled) = self.items.known(&item) {
+        for disabled in self.items.values_mut() {
+            if task(disabled.task).is_some_and(|task| task.pid == first.pid) {
                 disabled.ended_ns.get_or_insert(at_ns);
             }
         }
@@ -113,13 +108,7 @@ impl Rule for OneshotNotRearmed {
             }
             What::Delivered { item, mask, .. } if mask & EPOLLONESHOT != 0 => {
                 if let Some(disabled) = self.items.at(&item) {
-                    *disabled = Disabled {
-                        task: step.task,
-                        waits: step.waits,
-                        row: step.row,
-                        seen: true,
-                        ..Disabled::default()
-                    };
+                    *disabled = Disabled { task: step.task, waits: step.waits, row: step.row, ..Disabled::default() };
                 }
             }
             What::Called { item, outcome, key } => {
@@ -149,9 +138,8 @@ impl Rule for OneshotNotRearmed {
 
     fn judge(&mut self, scene: &Scene<'_>, judged: &mut Judged) {
         let end = scene.model.span().stopped.unwrap_or(self.last_ns).max(self.last_ns);
-        let items: Vec<(Subject, Disabled)> = self.items.iter().map(|(item, disabled)| (item, *disabled)).collect();
-        for (item, disabled) in items {
-            self.weigh(&item, &disabled, disabled.ended_ns.unwrap_or(end), scene);
+        for (item, disabled) in std::mem::take(&mut self.items).iter() {
+            self.weigh(&item, disabled, disabled.ended_ns.unwrap_or(end), scene);
         }
         self.cases.accuse(judged, |case| {
             format!("{} was delivered with EPOLLONESHOT and not armed again, though its source called.", case.subject())

@@ -64,6 +64,11 @@ impl<V: Default> Items<V> {
     pub(super) fn iter(&self) -> impl Iterator<Item = (Subject, &V)> {
         self.rows.iter().map(|(key, value)| (subject(*key), value))
     }
+
+    /// What is remembered of each of them.
+    pub(super) fn values_mut(&mut self) -> impl Iterator<Item = &mut V> {
+        self.rows.values_mut()
+    }
 }
 
 const fn subject((file, ep, fd): (FileId, EpId, i32)) -> Subject {
