@@ -109,7 +109,7 @@ fn killed(mut thread: Thread, row: &Value, racing: bool) -> Result<Thread> {
             break;
         }
     }
-    if thread.count("waits_open") == 0 || number(row, "waits_open")? > 0 {
+    if thread.count("waits_open") != 1 || number(row, "waits_open")? != 0 {
         return Ok(thread);
     }
     let ends = ["interrupted", "timeouts", "waits_returned"];
@@ -286,22 +286,23 @@ mod tests {
         assert_eq!((seen.count("waits"), seen.count("waits_open"), seen.count("interrupted")), (8, 0, 1));
         assert_eq!(killed(thread.clone(), &row(0, 0), false).unwrap(), thread);
         assert_eq!(killed(thread.clone(), &row(1, 0), false).unwrap(), thread);
+        let ctl = json!({"waits_open": 1, "interrupted": 0, "ctl_add": 0, "ctl_mod": 1, "ctl_del": 0});
+        assert_eq!(killed(thread.clone(), &ctl, true).unwrap().count("ctl_mod"), 1);
+        assert_eq!(killed(thread.clone(), &ctl, false).unwrap(), thread);
     }
 
     #[test]
     fn what_a_racing_thread_was_answered_as_it_was_killed_is_known_to_the_kernel_alone() {
         let thread = in_its_wait();
-        let row = |ctl_mod: u64, returned: u64, events: u64| {
-            json!({"waits_open": 0, "interrupted": 0, "timeouts": 0, "waits_returned": returned, "events": events,
-                   "ctl_add": 0, "ctl_mod": ctl_mod, "ctl_del": 0})
+        let row = |returned: u64| {
+            json!({"waits_open": 0, "interrupted": 0, "timeouts": 0, "waits_returned": returned, "events": returned,
+                   "ctl_add": 0, "ctl_mod": 0, "ctl_del": 0})
         };
-        assert_eq!(killed(thread.clone(), &row(1, 0, 0), true).unwrap().count("ctl_mod"), 1);
-        assert_eq!(killed(thread.clone(), &row(1, 0, 0), false).unwrap(), thread);
-        let seen = killed(thread.clone(), &row(0, 1, 1), true).unwrap();
+        let seen = killed(thread.clone(), &row(1), true).unwrap();
         assert_eq!((seen.count("waits"), seen.count("waits_open")), (8, 0));
         assert_eq!((seen.count("waits_returned"), seen.count("events")), (1, 1));
-        assert_eq!(killed(thread.clone(), &row(0, 2, 2), true).unwrap(), thread);
-        assert_eq!(killed(thread.clone(), &row(0, 1, 1), false).unwrap(), thread);
+        assert_eq!(killed(thread.clone(), &row(2), true).unwrap(), thread);
+        assert_eq!(killed(thread.clone(), &row(1), false).unwrap(), thread);
     }
 
     #[test]
