@@ -23,6 +23,7 @@ pub(super) fn alarms(report: &LintReport) -> Vec<String> {
 pub(super) fn facts(report: &LintReport) -> Vec<(&'static str, String)> {
     vec![
         ("kernel", report.kernel.clone()),
+        ("backend", report.backend.clone()),
         ("target", report.target.clone()),
         ("duration", seconds(report.duration_ns)),
         ("events", report.events.to_string()),
@@ -212,6 +213,7 @@ mod tests {
             kind: "lint",
             eptrace: String::new(),
             kernel: String::new(),
+            backend: String::new(),
             target: String::new(),
             duration_ns: 0,
             events: 0,

@@ -91,7 +91,7 @@ impl Run {
         let number = |row: &Value| row["count"].as_u64().unwrap_or(0);
         let events: u64 = by.iter().filter(|row| row["loses_events"] == true).map(|row| number(row)).sum();
         let total: u64 = by.iter().map(|row| number(row)).sum();
-        json!({"kernel": self.kernel, "events": self.events.len(), "lost": {"total": total, "events": events, "by": by}})
+        json!({"kernel": self.kernel, "backend": self.backend, "events": self.events.len(), "lost": {"total": total, "events": events, "by": by}})
     }
 
     /// The steps, each with what was traced of it beside what it says.

@@ -7,7 +7,7 @@ use crate::herd::outcome::succeeded;
 use crate::herd::spec::{Backend, word};
 use crate::vm::plan::{Ending, Job};
 use crate::vm::session::JobResult;
-use crate::vmtest::{Case, preempted};
+use crate::vmtest::{Case, skipped};
 
 /// Starts a herd of four with connections without end, and leaves its pid in `$demo` once its last worker has its name. It leaves the
 /// emulated processors time to attach.
@@ -61,7 +61,7 @@ fn signalled(signal: &'static str, backend: Backend) -> Case {
         check: Box::new(|results| {
             succeeded(&results[0], "recording")?;
             let report = report(&results[0])?;
-            if report["complete"] == true { Ok(()) } else { preempted::lost_little(&report) }
+            if report["complete"] == true { Ok(()) } else { skipped::lost_little(&report) }
         }),
     }
 }
@@ -138,7 +138,7 @@ fn fan_out_of_four(report: &Value) -> Result<()> {
         let all: u64 = histogram.values().map(times).sum();
         ensure!(whole > 10 && all - whole <= CUT, "{number}: {histogram:?}");
     }
-    if report["lost"]["events"] == 0 { Ok(()) } else { preempted::lost_little(report) }
+    if report["lost"]["events"] == 0 { Ok(()) } else { skipped::lost_little(report) }
 }
 
 #[cfg(test)]

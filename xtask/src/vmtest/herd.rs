@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::herd::outcome::Outcome;
 use crate::herd::spec::{Backend, Mode, Rhythm, Spec, word};
 use crate::vm::plan::Job;
-use crate::vmtest::{Case, preempted};
+use crate::vmtest::{Case, skipped};
 
 /// Each mode meets both backends, one in each rhythm. Where bpftrace looks on in the step rhythm (`independent.rs`), that backend is
 /// the one that meets the burst here.
@@ -52,7 +52,7 @@ fn case(mode: Mode, backend: Backend, rhythm: Rhythm, processes: bool) -> Case {
             if processes { "processes" } else { "threads" },
             match rhythm {
                 Rhythm::Step => format!("counts and fan-out are exact with {}", word(backend)),
-                Rhythm::Burst => format!("counts are exact, but for what preemption lost, with {}", word(backend)),
+                Rhythm::Burst => format!("counts are exact, but for what the kernel skipped, with {}", word(backend)),
             }
         ),
         jobs: vec![record, report, remove(&spec)],
@@ -60,7 +60,7 @@ fn case(mode: Mode, backend: Backend, rhythm: Rhythm, processes: bool) -> Case {
             let (outcome, report) = Outcome::of(&results[0], &results[1])?;
             used(&outcome, backend)?;
             if outcome.lost > 0 {
-                return preempted::lost_little(&report);
+                return skipped::lost_little(&report);
             }
             counts_are_exact(&outcome)?;
             if rhythm == Rhythm::Step { fan_out_is_exact(&spec, &report) } else { Ok(()) }

@@ -7,7 +7,7 @@ use crate::herd::outcome::{Outcome, json, succeeded};
 use crate::herd::spec::{Backend, Mode, Rhythm, Spec, word};
 use crate::vm::plan::Job;
 use crate::vm::session::JobResult;
-use crate::vmtest::{Case, herd, preempted};
+use crate::vmtest::{Case, herd, skipped};
 
 /// Counts by the tasks' names, for the demo names its workers herd-wN.
 ///
@@ -60,7 +60,7 @@ fn agree(spec: &Spec, traced: &JobResult, report: &JobResult) -> Result<()> {
     let report = json(report, "eptrace report --json")?;
     let outcome = Outcome::compare(&demo, &report)?;
     if outcome.lost > 0 {
-        return preempted::lost_little(&report);
+        return skipped::lost_little(&report);
     }
     herd::counts_are_exact(&outcome)?;
     herd::fan_out_is_exact(spec, &report)?;

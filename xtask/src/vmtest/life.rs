@@ -4,7 +4,7 @@
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
-use super::preempted;
+use super::skipped;
 use crate::herd::outcome::Outcome;
 use crate::vm::plan::Job;
 use crate::vmtest::Case;
@@ -28,7 +28,7 @@ fn case(backend: &'static str) -> Case {
         check: Box::new(move |results| {
             let (outcome, report) = Outcome::of(&results[0], &results[1])?;
             ensure!(outcome.backend == backend, "the report says backend {}", outcome.backend);
-            if preempted::lost(&report)? > 0 {
+            if skipped::lost(&report)? > 0 {
                 return Ok(());
             }
             ensure!(outcome.equal, "the counts are not the demo's own:\n{}", outcome.differences().join("\n"));

@@ -5,7 +5,7 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
 use super::herd::counts_are_exact;
-use super::preempted;
+use super::skipped;
 use crate::herd::outcome::{Outcome, json};
 use crate::vm::plan::Job;
 use crate::vmtest::Case;
@@ -47,7 +47,7 @@ fn case(backend: &'static str, items: u32, epolls: u32) -> Case {
             ensure!(exceeded(&report, "items")? == 0, "items did not fit: {}", report["exceeded"]);
             ensure!(exceeded(&report, "eventpolls")? == 0, "eventpolls did not fit: {}", report["exceeded"]);
             if outcome.lost > 0 {
-                preempted::lost_little(&report)?;
+                skipped::lost_little(&report)?;
             } else {
                 counts_are_exact(&outcome)?;
             }

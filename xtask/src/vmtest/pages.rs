@@ -29,7 +29,7 @@ pub(super) fn cases() -> Vec<Case> {
         check: Box::new(|results| {
             let live = page(&results[0], LIVE)?;
             ensure!(results[0].out().trim().is_empty(), "something besides the page: {}", results[0].out());
-            // Only a loss can make the verdict another: on a kernel that preempts probes there may be one.
+            // Only a loss can make the verdict another: where the kernel skips probes there may be one.
             let herd = live.contains("THUNDERING HERD") && live.contains("Nothing lost");
             ensure!(herd || live.contains("lost</h2>"), "neither a herd nor a loss in the live page");
             let report: Value = serde_json::from_str(results[2].out().trim()).context("the report is no JSON")?;

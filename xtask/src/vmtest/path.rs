@@ -4,7 +4,7 @@
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::preempted;
+use super::skipped;
 use crate::demos::path::{Way, ways};
 use crate::demos::story::{Run, job};
 use crate::vmtest::Case;
@@ -32,7 +32,7 @@ fn case(backend: &'static str) -> Case {
             let run = Run::of(&results[0])?;
             ensure!(run.backend == backend, "the trace says backend {}", run.backend);
             let story = run.stories.first().context("no demo told its truth")?;
-            if preempted::lost(&run.losses())? > 0 {
+            if skipped::lost(&run.losses())? > 0 {
                 return Ok(());
             }
             judge(&ways(&run, story)?).with_context(|| format!("on {}", run.kernel))

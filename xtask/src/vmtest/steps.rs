@@ -5,7 +5,7 @@
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 
-use super::preempted;
+use super::skipped;
 use crate::claims::expected;
 use crate::demos::story::{Run, Story, job};
 use crate::demos::{ALL, Kind};
@@ -35,7 +35,7 @@ fn case(backend: &'static str) -> Case {
                 run.stories.len(),
                 names.len()
             );
-            let lost = preempted::lost(&run.losses())?;
+            let lost = skipped::lost(&run.losses())?;
             let mut differences = Vec::new();
             for (story, name) in run.stories.iter().zip(&names) {
                 ensure!(story.demo == *name, "{} told its truth in place of {name}", story.demo);

@@ -133,6 +133,7 @@ impl Lint {
         LintReport {
             schema_version: SCHEMA_VERSION,
             kind: "lint",
+            backend: info.backend().to_owned(),
             eptrace: info.eptrace,
             kernel: info.kernel,
             target: info.target,

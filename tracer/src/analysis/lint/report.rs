@@ -15,6 +15,8 @@ pub struct LintReport {
     pub eptrace: String,
     /// `uname -r`
     pub kernel: String,
+    /// `fentry`, `kprobe`, `mixed` or `none`.
+    pub backend: String,
     /// What was traced, in words.
     pub target: String,
     /// How long it went on, nanoseconds.

@@ -12,7 +12,7 @@ use crate::herd::outcome::{json, succeeded};
 use crate::herd::spec::{Backend, word};
 use crate::vm::plan::Job;
 use crate::vm::session::JobResult;
-use crate::vmtest::{Case, preempted};
+use crate::vmtest::{Case, skipped};
 
 pub(super) const PROGRAM: &str = "epoll_wakeup_test";
 
@@ -132,7 +132,7 @@ fn killed(mut thread: Thread, row: &Value, racing: bool) -> Result<Thread> {
 
 /// Without losses nothing may differ; with them, no more than was lost.
 fn within_losses(found: &[Difference], report: &Value) -> Result<()> {
-    let events = preempted::lost(report)?;
+    let events = skipped::lost(report)?;
     let differs: u64 = found.iter().map(|(by, _)| by).sum();
     ensure!(
         differs <= events,

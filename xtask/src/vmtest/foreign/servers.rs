@@ -13,7 +13,7 @@ use crate::herd::spec::{Backend, word};
 use crate::setup::foreign::Server;
 use crate::vm::plan::Job;
 use crate::vm::session::JobResult;
-use crate::vmtest::{Case, herd, lint, preempted};
+use crate::vmtest::{Case, herd, lint, skipped};
 
 const NGINX: Server = Server { name: "nginx", path: "usr/sbin/nginx" };
 const MEMCACHED: Server = Server { name: "memcached", path: "usr/bin/memcached" };
@@ -50,7 +50,7 @@ fn nginx(backend: Backend, what: &str, listen: &str, mutex: &str) -> Case {
             for count in ["accepts", "handled", "requests"] {
                 ensure!(number(&said, count)? == REQUESTS + 1, "nginx counts other {count}: {said}");
             }
-            if preempted::lost(&report)? > 0 {
+            if skipped::lost(&report)? > 0 {
                 return Ok(());
             }
             strace_agrees(&results[1], &report)?;
@@ -73,7 +73,7 @@ fn memcached(backend: Backend, attached: bool) -> Case {
             for count in ["cmd_get", "cmd_set"] {
                 ensure!(number(&said, count)? == REQUESTS, "memcached counts other {count}: {said}");
             }
-            if preempted::lost(&report)? > 0 {
+            if skipped::lost(&report)? > 0 {
                 return Ok(());
             }
             if !attached {
