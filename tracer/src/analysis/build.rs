@@ -60,6 +60,7 @@ fn audit(model: &Model) -> AuditRow {
     AuditRow {
         comparisons: audit.comparisons,
         differences: audit.differences,
+        contended: audit.contended,
         raced: audit.raced,
         truncated: audit.truncated,
         incomplete: audit.incomplete,
@@ -74,6 +75,7 @@ fn audit(model: &Model) -> AuditRow {
                     .get(difference.ep)
                     .map_or_else(|| "an eventpoll that is gone".to_owned(), |ep| eventpoll_name(model, ep)),
                 what: difference.what,
+                contended: difference.contended,
                 missing: difference.missing.iter().map(item).collect(),
                 surplus: difference.surplus.iter().map(item).collect(),
             })

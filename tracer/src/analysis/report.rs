@@ -76,6 +76,9 @@ pub struct AuditRow {
     pub comparisons: u64,
     /// Comparisons that did not agree.
     pub differences: u64,
+    /// Those of them around which several tasks acted on the eventpoll, so that the order in which it is told may not be the kernel's.
+    /// The others are mistakes of eptrace.
+    pub contended: u64,
     /// Walks during which another CPU changed the lists: they say nothing.
     pub raced: u64,
     /// Walks that saw only the beginning of a long list.
@@ -97,6 +100,8 @@ pub struct DifferenceRow {
     pub eventpoll: String,
     /// What was compared.
     pub what: &'static str,
+    /// Whether several tasks acted on the eventpoll around the walk.
+    pub contended: bool,
     /// Items that the kernel has and the model has not.
     pub missing: Vec<String>,
     /// Items that the model has and the kernel has not.

@@ -30,6 +30,9 @@ pub struct Audit {
     pub comparisons: u64,
     /// Comparisons that did not agree.
     pub differences: u64,
+    /// Those of them around which several tasks acted on the eventpoll: the order in which they did may not be the order in which it
+    /// is told. The others are mistakes of the model or of the probes.
+    pub contended: u64,
     /// Walks during which another CPU changed the lists: they say nothing.
     pub raced: u64,
     /// Walks that saw only the beginning of a long list: what is missing there says nothing.
@@ -51,6 +54,8 @@ pub struct Difference {
     pub ep: EpId,
     /// What was compared.
     pub what: &'static str,
+    /// Whether several tasks acted on the eventpoll around the walk.
+    pub contended: bool,
     /// Items that the kernel has and the model has not: address, and descriptor if the item is known.
     pub missing: Vec<(u64, Option<i32>)>,
     /// Items that the model has and the kernel has not.
@@ -123,6 +128,7 @@ impl Model {
         self.merge_overflow(ep);
         if let Some(ep) = self.eventpolls.get_mut(ep).filter(|_| !truncated) {
             ep.disorder = false;
+            ep.acted.turn();
         }
         let mut difference = Difference::of(walk.header.ts_ns, ep, "the ready list");
         let ts_ns = walk.header.ts_ns;
@@ -155,7 +161,7 @@ impl Model {
             self.compare_absent(ep, ts_ns, &seen, &mut difference);
         }
         bump(&mut self.audit.comparisons);
-        self.audit.add(difference);
+        self.differs(difference, walk.header.tid);
     }
 
     /// What the model has on a list and a whole walk did not find.
@@ -205,7 +211,7 @@ impl Model {
             // The model knows that it does not know how far the scan came.
             self.audit.doubtful = self.audit.doubtful.saturating_add(left.len() as u64);
             bump(&mut self.audit.comparisons);
-            self.audit.add(difference);
+            self.differs(difference, walk.header.tid);
             return;
         }
         let mut seen = BTreeSet::new();
@@ -235,11 +241,11 @@ impl Model {
             }
         }
         bump(&mut self.audit.comparisons);
-        self.audit.add(difference);
+        self.differs(difference, walk.header.tid);
     }
 
     /// What a scan delivered and put back, against what a walk found put back at its end.
-    pub(super) fn compare_requeued(&mut self, batch: &Batch) {
+    pub(super) fn compare_requeued(&mut self, task: TaskId, batch: &Batch) {
         let (Some(ep), Some((ts_ns, found))) = (batch.ep, &batch.found) else { return };
         if batch.truncated {
             return;
@@ -254,7 +260,7 @@ impl Model {
             self.items.change(*id, |item| item.doubt = true);
         }
         bump(&mut self.audit.comparisons);
-        self.audit.add(difference);
+        self.differs(difference, self.tid(task));
     }
 
     /// What walks said of items whose stay was not decided yet, now that it is.
@@ -280,8 +286,22 @@ impl Model {
             } else if is && !on {
                 difference.surplus.push((epi, Some(fd)));
             }
-            self.audit.add(difference);
+            self.differs(difference, self.tid(task));
         }
+    }
+
+    fn tid(&self, task: TaskId) -> u32 {
+        self.tasks.get(task).map_or(0, |task| task.tid)
+    }
+
+    /// Counts a comparison that did not agree, of a walk by this task.
+    fn differs(&mut self, difference: Difference, walker: u32) {
+        if difference.missing.is_empty() && difference.surplus.is_empty() {
+            return;
+        }
+        let (ep, ts_ns) = (difference.ep, difference.ts_ns);
+        let kept = self.audit.add(difference);
+        self.watch_difference(ep, walker, ts_ns, kept);
     }
 
     /// An item on a list that the model does not know: nothing is made of it, since only a callback says what it watches.
@@ -298,18 +318,31 @@ impl Model {
 
 impl Difference {
     const fn of(ts_ns: u64, ep: EpId, what: &'static str) -> Self {
-        Self { ts_ns, ep, what, missing: Vec::new(), surplus: Vec::new() }
+        Self { ts_ns, ep, what, contended: false, missing: Vec::new(), surplus: Vec::new() }
     }
 }
 
 impl Audit {
-    fn add(&mut self, difference: Difference) {
-        if difference.missing.is_empty() && difference.surplus.is_empty() {
-            return;
-        }
+    /// Whether the trace has walks at all.
+    pub(super) const fn has_walks(&self) -> bool {
+        self.comparisons > 0
+    }
+
+    /// Counts a difference; its place if it is kept.
+    fn add(&mut self, difference: Difference) -> Option<usize> {
         bump(&mut self.differences);
-        if self.first.len() < KEPT {
+        let place = self.first.len();
+        (place < KEPT).then(|| {
             self.first.push(difference);
+            place
+        })
+    }
+
+    /// A difference turns out to be one around which several tasks acted.
+    pub(super) fn is_contended(&mut self, kept: Option<usize>) {
+        bump(&mut self.contended);
+        if let Some(difference) = kept.and_then(|place| self.first.get_mut(place)) {
+            difference.contended = true;
         }
     }
 }

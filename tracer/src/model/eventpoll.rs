@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use super::actors::Acted;
 use super::by_id::ById;
 use super::ids::{EpId, Sequence};
 use super::limits::{Exceeded, Limits, bump};
@@ -28,6 +29,8 @@ pub struct Eventpoll {
     pub(crate) disorder: bool,
     /// It has items on the overflow list.
     pub(crate) overflow: bool,
+    /// Who acted on it, in a trace with walks.
+    pub(super) acted: Acted,
 }
 
 /// All eventpolls, and some that have ended.
@@ -68,6 +71,7 @@ impl Eventpolls {
             alive: true,
             disorder: false,
             overflow: false,
+            acted: Acted::default(),
         };
         self.all.insert(id, eventpoll);
         Some(id)

@@ -3,6 +3,7 @@
 //! In: [`Event`]s in the order of their time. Out: tables to be asked by `analysis`. Nothing here looks at a clock, a kernel or a
 //! file, and nothing that a trace says can make it panic or grow beyond its [`Limits`].
 
+mod actors;
 mod audit;
 mod by_id;
 mod counts;
@@ -120,6 +121,7 @@ pub struct Model {
     audit: Audit,
     open_walks: audit::OpenWalks,
     strangers: audit::Strangers,
+    watch: actors::Watch,
     losses: Losses,
     eventpolls: Eventpolls,
     items: Items,
@@ -153,6 +155,7 @@ impl Model {
         self.span.first.get_or_insert(ts_ns);
         self.span.last = self.span.last.max(ts_ns);
         bump(&mut self.events);
+        self.note_actor(event);
         match event {
             Event::Ctl(e) => self.on_ctl(e),
             Event::Hooked(e) => self.on_hooked(e),

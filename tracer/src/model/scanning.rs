@@ -203,7 +203,7 @@ impl Model {
             return;
         };
         self.batched = self.batched.saturating_sub(batch.taken.len());
-        self.compare_requeued(&batch);
+        self.compare_requeued(task, &batch);
         // A batch without an eventpoll has taken nothing.
         let ep = batch.ep.unwrap_or(EpId(0));
         for (id, taken) in &batch.taken {

@@ -234,24 +234,35 @@ fn audit_lines(audit: &AuditRow) -> Vec<String> {
     for row in &audit.first {
         let list = |items: &[String]| if items.is_empty() { "nothing".to_owned() } else { items.join(", ") };
         lines.push(format!(
-            "audit: {}.{:06} s, {} of {}: only the kernel has {}; only the model has {}",
+            "audit: {}.{:06} s, {} of {}, {}: only the kernel has {}; only the model has {}",
             row.at_ns / 1_000_000_000,
             row.at_ns % 1_000_000_000 / 1_000,
             row.what,
             row.eventpoll,
+            if row.contended { "where several tasks acted" } else { "where one task acted" },
             list(&row.missing),
             list(&row.surplus),
         ));
     }
-    if audit.differences > 0 {
-        lines.push(AUDIT_DIFFERS.to_owned());
+    if audit.contended > 0 {
+        lines.push(format!("audit: {} {AUDIT_CONTENDED}", of_differences(audit.contended)));
+    }
+    let alone = audit.differences.saturating_sub(audit.contended);
+    if alone > 0 {
+        lines.push(format!("audit: {} {AUDIT_ALONE}", of_differences(alone)));
     }
     lines
 }
 
-/// What differences mean.
-const AUDIT_DIFFERS: &str = "audit: what tasks do to an eventpoll at the same time can be told in another order than the kernel did it, \
-    which makes a difference once in some thousand comparisons; where one task alone changes it, a difference is a mistake of eptrace";
+fn of_differences(number: u64) -> String {
+    format!("{number} {}", if number == 1 { "difference is" } else { "differences are" })
+}
+
+/// What a difference means around which several tasks acted.
+const AUDIT_CONTENDED: &str = "where several tasks acted on the eventpoll between walks: what they do at the same time can be told in another \
+    order than the kernel did it";
+/// What a difference means around which one task acted.
+const AUDIT_ALONE: &str = "where one task alone acted on the eventpoll: a mistake of eptrace, please report it";
 
 fn ready_list(report: &Report) -> String {
     let (came, went) = (&report.ready_list.came, &report.ready_list.went);
@@ -371,7 +382,7 @@ pub(super) fn nothing_lost(report: &Report) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use super::{AUDIT_DIFFERS, audit_lines};
+    use super::{AUDIT_ALONE, AUDIT_CONTENDED, audit_lines};
     use crate::analysis::{AuditRow, DifferenceRow};
 
     #[test]
@@ -379,6 +390,7 @@ mod tests {
         let mut audit = AuditRow {
             comparisons: 9,
             differences: 0,
+            contended: 0,
             raced: 2,
             truncated: 0,
             incomplete: 0,
@@ -392,12 +404,21 @@ mod tests {
             at_ns: 2_000_003_000,
             eventpoll: "demo/7:3".to_owned(),
             what: "the ready list",
+            contended: false,
             missing: vec!["fd 5".to_owned()],
             surplus: Vec::new(),
         });
-        let lines = audit_lines(&audit);
-        let only =
-            "audit: 2.000003 s, the ready list of demo/7:3: only the kernel has fd 5; only the model has nothing";
-        assert_eq!(lines[1..], [only, AUDIT_DIFFERS]);
+        let only = |actors: &str| {
+            format!(
+                "audit: 2.000003 s, the ready list of demo/7:3, where {actors} acted: only the kernel has fd 5; only the model has nothing"
+            )
+        };
+        let alone = format!("audit: 1 difference is {AUDIT_ALONE}");
+        assert_eq!(audit_lines(&audit)[1..], [only("one task"), alone.clone()]);
+        audit.differences = 3;
+        audit.contended = 2;
+        audit.first[0].contended = true;
+        let contended = format!("audit: 2 differences are {AUDIT_CONTENDED}");
+        assert_eq!(audit_lines(&audit)[1..], [only("several tasks"), contended, alone]);
     }
 }

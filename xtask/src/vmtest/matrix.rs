@@ -37,6 +37,7 @@ struct Counts {
     lost: u64,
     comparisons: u64,
     differences: u64,
+    alone: u64,
 }
 
 /// Collects while kernels are tested.
@@ -46,7 +47,7 @@ pub(crate) struct Matrix {
     /// Hook by hook in the catalogue's order: where it sat.
     hooks: Vec<(String, BTreeMap<Place, String>)>,
     /// What could not be seen, and where.
-    blind: BTreeMap<(String, String), Vec<String>>,
+    blind: BTreeMap<(String, String), BTreeSet<Place>>,
     /// What BTF says of the probed functions, and on which kernels.
     prototypes: BTreeMap<String, BTreeSet<usize>>,
     counts: BTreeMap<(usize, String, String), Counts>,
@@ -95,8 +96,8 @@ impl Matrix {
             self.hooks[index].1.insert((kernel, backend.clone()), targets.join(", "));
             for (what, why) in [("cannot see", text(hook, "cannot_see")), ("is missing", text(hook, "missing"))] {
                 if !why.is_empty() {
-                    let place = format!("{} with {backend}", line(&self.kernels[kernel]));
-                    self.blind.entry((name.clone(), format!("{what}: {why}"))).or_default().push(place);
+                    let places = self.blind.entry((name.clone(), format!("{what}: {why}"))).or_default();
+                    places.insert((kernel, backend.clone()));
                 }
             }
         }
@@ -111,6 +112,7 @@ impl Matrix {
         counts.lost += outcome.lost;
         counts.comparisons += audit("comparisons");
         counts.differences += audit("differences");
+        counts.alone += audit("differences").saturating_sub(audit("contended"));
     }
 
     /// The whole document.
@@ -132,6 +134,10 @@ impl Matrix {
             out.push_str("Nothing: the best way held everywhere.\n");
         }
         for ((hook, what), places) in &self.blind {
+            let places: Vec<String> = places
+                .iter()
+                .map(|(kernel, backend)| format!("{} with {backend}", line(&self.kernels[*kernel])))
+                .collect();
             let _ = writeln!(out, "- **{hook}** {what}. On {}.", places.join(", "));
         }
         out.push_str(PROTOTYPES);
@@ -141,22 +147,23 @@ impl Matrix {
         }
         out.push_str(COUNTS);
         for ((kernel, backend, demo), counts) in &self.counts {
-            let Counts { runs, equal, compared, lost, comparisons, differences } = counts;
+            let Counts { runs, equal, compared, lost, comparisons, differences, alone } = counts;
             let _ = writeln!(
                 out,
-                "| {} | {backend} | {demo} | {runs} | {equal} | {compared} | {lost} | {comparisons} | {differences} |",
+                "| {} | {backend} | {demo} | {runs} | {equal} | {compared} | {lost} | {comparisons} | {differences} | {alone} |",
                 self.kernels[*kernel]
             );
         }
         let sum = |of: fn(&Counts) -> u64| self.counts.values().map(of).sum::<u64>();
         let _ = writeln!(
             out,
-            "\nTogether: {} of {} runs equal, {} counts compared, {} audit comparisons, {} differences.",
+            "\nTogether: {} of {} runs equal, {} counts compared, {} audit comparisons, {} differences, {} where one task alone acted.",
             sum(|counts| counts.equal),
             sum(|counts| counts.runs),
             sum(|counts| counts.compared),
             sum(|counts| counts.comparisons),
             sum(|counts| counts.differences),
+            sum(|counts| counts.alone),
         );
         out
     }
@@ -175,10 +182,11 @@ const COUNTS: &str = "
 
 Each demo counts its own calls. *equal* are the runs in which every one of these counts is the trace's, task by task; *lost* are
 events that the trace says it lost. *comparisons* and *differences* are the audit's: the reconstructed ready list beside the
-kernel's own.
+kernel's own; *alone* are the differences where one task alone acted on the eventpoll around the walk. What several do at the same
+time can be told in another order than the kernel did it.
 
-| kernel | backend | demo | runs | equal | counts compared | lost | comparisons | differences |
-|---|---|---|---:|---:|---:|---:|---:|---:|
+| kernel | backend | demo | runs | equal | counts compared | lost | comparisons | differences | alone |
+|---|---|---|---:|---:|---:|---:|---:|---:|---:|
 ";
 
 /// `6.1` of `6.1.0-56-cloud-amd64`.
@@ -220,7 +228,7 @@ mod tests {
         let demo = json!({"demo": "churn", "truth": {"waits": 3, "workers": []}});
         let report = |waits: u64| {
             json!({"backend": "kprobe", "lost": {"total": 2}, "totals": {"waits": waits}, "tasks": [],
-                "audit": {"comparisons": 7, "differences": 1}})
+                "audit": {"comparisons": 7, "differences": 2, "contended": 1}})
         };
         matrix.add(kernel, &[printed(&demo), printed(&report(3))]);
         matrix.add(kernel, &[printed(&demo), printed(&report(4))]);
@@ -232,8 +240,8 @@ mod tests {
             "- **callback** cannot see: much. On 6.1 with kprobe.",
             "- **scan** is missing: gone. On 6.1 with kprobe.",
             "- `int f(int a)` on 6.1\n",
-            "| 6.1.0-56-cloud-amd64 | kprobe | churn | 2 | 1 | 2 | 4 | 14 | 2 |",
-            "\nTogether: 1 of 2 runs equal, 2 counts compared, 14 audit comparisons, 2 differences.\n",
+            "| 6.1.0-56-cloud-amd64 | kprobe | churn | 2 | 1 | 2 | 4 | 14 | 4 | 2 |",
+            "\nTogether: 1 of 2 runs equal, 2 counts compared, 14 audit comparisons, 4 differences, 2 where one task alone acted.\n",
         ] {
             assert!(text.contains(expected), "no {expected:?} in\n{text}");
         }
