@@ -58,12 +58,10 @@ pub(super) struct Head {
     pub(super) info: TraceInfo,
     /// The file's schema.
     pub(super) schema: SchemaRef,
-    /// Where our columns stand in it, in our order, without those that it lacks.
-    pub(super) projection: Vec<usize>,
-    /// Which of our columns it lacks: places in our order, ascending. They were added after it was written, or no hook filled them.
-    pub(super) absent: Vec<usize>,
+    /// Where each of our columns stands in it. Those that it lacks were added after it was written, or no hook filled them.
+    pub(super) columns: Vec<Option<usize>>,
     /// Our columns alone, in our order.
-    pub(super) projected: Schema,
+    pub(super) projected: SchemaRef,
     /// The dictionaries that our columns refer to.
     pub(super) dictionaries: Vec<i64>,
 }
@@ -89,11 +87,10 @@ impl Head {
             return Err(foreign(format!("there never was a trace format {format}")));
         }
         let info = parse_info(path, &schema)?;
-        let (projection, absent) = find_columns(path, &schema)?;
-        let projected = schema.project(&projection).map_err(|error| foreign(error.to_string()))?;
-        let projected = with_absent(&projected, &absent);
-        let dictionaries = dictionaries(&message, &projection);
-        Ok(Self { format, info, schema: SchemaRef::new(schema), projection, absent, projected, dictionaries })
+        let columns = find_columns(path, &schema)?;
+        let projected = SchemaRef::new(projected(&schema, &columns));
+        let dictionaries = dictionaries(&message, &columns);
+        Ok(Self { format, info, schema: SchemaRef::new(schema), columns, projected, dictionaries })
     }
 }
 
@@ -103,35 +100,34 @@ fn parse_info(path: &Path, schema: &Schema) -> Result<TraceInfo, ReadError> {
     serde_json::from_str(json).map_err(|error| wrong(error.to_string()))
 }
 
-/// Where our columns stand in the file's schema, and which of them it lacks.
-fn find_columns(path: &Path, schema: &Schema) -> Result<(Vec<usize>, Vec<usize>), ReadError> {
-    let (mut projection, mut absent) = (Vec::new(), Vec::new());
-    for (ours, field) in fields().iter().enumerate() {
+/// Where each of our columns stands in the file's schema.
+fn find_columns(path: &Path, schema: &Schema) -> Result<Vec<Option<usize>>, ReadError> {
+    let place = |field: &Field| {
         let wrong = |problem| ReadError::Column { path: path.to_owned(), column: field.name().clone(), problem };
         match schema.column_with_name(field.name()) {
-            Some((place, found)) if found.data_type() == field.data_type() => projection.push(place),
+            Some((place, found)) if found.data_type() == field.data_type() => Ok(Some(place)),
             Some((_, found)) => {
-                return Err(wrong(format!("has the type {} instead of {}", found.data_type(), field.data_type())));
+                Err(wrong(format!("has the type {} instead of {}", found.data_type(), field.data_type())))
             }
-            None if ADDED.contains(&field.name().as_str()) => absent.push(ours),
-            None => return Err(wrong("is missing".to_owned())),
+            None if ADDED.contains(&field.name().as_str()) => Ok(None),
+            None => Err(wrong("is missing".to_owned())),
         }
-    }
-    Ok((projection, absent))
+    };
+    fields().iter().map(place).collect()
 }
 
-/// The columns that the file lacks, at their places among those that it has.
-fn with_absent(found: &Schema, absent: &[usize]) -> Schema {
-    let mut columns: Vec<FieldRef> = found.fields().iter().map(Arc::clone).collect();
-    let ours = fields();
-    for (place, field) in absent.iter().filter_map(|place| Some((*place, ours.get(*place)?))) {
-        columns.insert(place.min(columns.len()), Arc::new(field.clone()));
-    }
-    Schema::new_with_metadata(columns, found.metadata().clone())
+/// Our columns, as the file has them where it does.
+fn projected(schema: &Schema, columns: &[Option<usize>]) -> Schema {
+    let column = |(place, ours): (&Option<usize>, Field)| {
+        let found = place.and_then(|place| schema.fields().get(place));
+        found.map_or_else(|| FieldRef::new(ours), Arc::clone)
+    };
+    let columns: Vec<FieldRef> = columns.iter().zip(fields()).map(column).collect();
+    Schema::new_with_metadata(columns, schema.metadata().clone())
 }
 
-fn dictionaries(message: &arrow_ipc::Schema, projection: &[usize]) -> Vec<i64> {
+fn dictionaries(message: &arrow_ipc::Schema, columns: &[Option<usize>]) -> Vec<i64> {
     let Some(fields) = message.fields() else { return Vec::new() };
-    let ours = projection.iter().filter(|place| **place < fields.len());
+    let ours = columns.iter().flatten().filter(|place| **place < fields.len());
     ours.filter_map(|place| fields.get(*place).dictionary()).map(|dictionary| dictionary.id()).collect()
 }

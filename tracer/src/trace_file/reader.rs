@@ -10,7 +10,7 @@ use arrow_array::{ArrayRef, RecordBatch as Rows, new_null_array};
 use arrow_buffer::Buffer;
 use arrow_ipc::reader::{RecordBatchDecoder, read_dictionary};
 use arrow_ipc::{DictionaryBatch, MessageHeader, MetadataVersion, RecordBatch, root_as_message};
-use arrow_schema::SchemaRef;
+use arrow_schema::{DataType, SchemaRef};
 
 use super::columns::Table;
 use super::frame::{Frame, Frames, Stop};
@@ -28,8 +28,8 @@ pub struct Reader<R> {
     frames: Frames<R>,
     head: Head,
     dictionaries: HashMap<i64, ArrayRef>,
-    /// The columns that the file lacks: their places, and as many nulls as a batch can have rows.
-    absent: Vec<(usize, ArrayRef)>,
+    /// As many nulls as a batch can have rows, of each type that our columns have.
+    nulls: HashMap<DataType, ArrayRef>,
     rows_read: u64,
     /// A `stopped` row was read.
     stopped: bool,
@@ -92,15 +92,14 @@ impl<R: Read> Reader<R> {
             Err(Stop::Damaged(why)) => return Err(ReadError::Foreign { path, why }),
             Err(Stop::Io(source)) => return Err(ReadError::Open { path, source }),
         };
-        let fields = head.projected.fields();
-        let absent = head.absent.iter().filter_map(|place| Some((*place, fields.get(*place)?)));
-        let absent = absent.map(|(place, field)| (place, new_null_array(field.data_type(), BATCH_ROWS))).collect();
+        let types = head.projected.fields().iter().map(|field| field.data_type());
+        let nulls = types.map(|of| (of.clone(), new_null_array(of, BATCH_ROWS))).collect();
         Ok(Self {
             path,
             frames,
             head,
             dictionaries: HashMap::new(),
-            absent,
+            nulls,
             rows_read: 0,
             stopped: false,
             done: false,
@@ -186,7 +185,7 @@ impl<R: Read> Reader<R> {
     /// The columns of [`Reader::next_rows`], and the file's metadata.
     #[must_use]
     pub fn schema(&self) -> SchemaRef {
-        SchemaRef::new(self.head.projected.clone())
+        Arc::clone(&self.head.projected)
     }
 
     fn table(&mut self, batch: &Rows) -> Result<Table, ReadError> {
@@ -253,23 +252,27 @@ impl<R: Read> Reader<R> {
             .map_err(|error| error.to_string())
     }
 
+    /// A batch of our columns. Those that the file lacks are null, and so are those of nothing but nulls, which are not unpacked: the
+    /// most in most batches.
     fn rows(&mut self, from: RecordBatch, version: MetadataVersion, body: &Buffer) -> Result<Rows, String> {
         let rows = check_rows(&from, &self.head.schema, body)?;
+        let nodes = from.nodes().ok_or("a batch without columns")?;
+        let has_values =
+            |place: &usize| *place < nodes.len() && nodes.get(*place).null_count() < nodes.get(*place).length();
+        let columns: Vec<Option<usize>> = self.head.columns.iter().map(|place| place.filter(has_values)).collect();
+        let projection: Vec<usize> = columns.iter().copied().flatten().collect();
         let schema = Arc::clone(&self.head.schema);
         let batch = RecordBatchDecoder::try_new(body, from, schema, &self.dictionaries, &version)
-            .and_then(|decoder| decoder.with_projection(Some(&self.head.projection)).read_record_batch())
+            .and_then(|decoder| decoder.with_projection(Some(&projection)).read_record_batch())
             .map_err(|error| error.to_string())?;
         self.rows_read += u64::try_from(rows).unwrap_or_default();
-        if self.absent.is_empty() { Ok(batch) } else { self.with_absent(&batch) }
-    }
-
-    /// The columns that the file lacks are null.
-    fn with_absent(&self, batch: &Rows) -> Result<Rows, String> {
-        let mut columns = batch.columns().to_vec();
-        for (place, nulls) in &self.absent {
-            columns.insert((*place).min(columns.len()), nulls.slice(0, batch.num_rows()));
-        }
-        Rows::try_new(self.schema(), columns).map_err(|error| error.to_string())
+        let mut unpacked = batch.columns().iter().map(Arc::clone);
+        let arrays = columns.iter().zip(self.head.projected.fields()).map(|(place, field)| match place {
+            Some(_) => unpacked.next(),
+            None => self.nulls.get(field.data_type()).map(|nulls| nulls.slice(0, rows)),
+        });
+        let arrays = arrays.collect::<Option<Vec<ArrayRef>>>().ok_or("a batch with too few columns")?;
+        Rows::try_new(Arc::clone(&self.head.projected), arrays).map_err(|error| error.to_string())
     }
 }
 
