@@ -25,5 +25,9 @@ pub const EVENTS_MAP: &str = "EVENTS_V5";
 /// Bytes of a task's name in the kernel (`TASK_COMM_LEN`, include/linux/sched.h, 5.10 to 7.3).
 pub const COMM_LEN: usize = 16;
 
+/// Event bits with a meaning of their own to the kernel, which are no poll events: what is left of the mask of an item that is disarmed
+/// (`EP_PRIVATE_BITS`, fs/eventpoll.c, 5.10 to 7.3).
+pub const EP_PRIVATE_BITS: u32 = 0xF000_0000;
+
 /// Events of one `epoll_wait` that the probes copy from the user's array; the number returned is always exact.
 pub const MAX_RETURNED: u32 = 64;

@@ -6,7 +6,7 @@ use aya_ebpf::EbpfContext as _;
 use aya_ebpf::macros::{fentry, fexit, kprobe, kretprobe, tracepoint};
 use aya_ebpf::programs::{FEntryContext, FExitContext, ProbeContext, RetProbeContext, TracePointContext};
 use tracer_common::events::{Ctl, audit_moment, ctl_flags};
-use tracer_common::{Hook, Miss};
+use tracer_common::{EP_PRIVATE_BITS, Hook, Miss};
 
 use crate::audit::Snapshot;
 use crate::emit::{Now, current_tid, emit, settle};
@@ -17,8 +17,6 @@ use crate::{audit, context, files, filter, kread, stacks, sys_exit, tasks};
 
 /// `EPOLL_CTL_DEL` (uapi/linux/eventpoll.h): the event is not used.
 const DEL: i32 = 2;
-/// `EP_PRIVATE_BITS` (fs/eventpoll.c): what is left of the mask of an item that is disarmed.
-const PRIVATE: u32 = 0xF000_0000;
 /// Bits that the kernel adds to a mask or takes away: `EPOLLERR`, `EPOLLHUP`, `EPOLLWAKEUP` (`do_epoll_ctl`, fs/eventpoll.c).
 const ADDED: u32 = 0x18 | 1 << 29;
 
@@ -233,7 +231,7 @@ fn state(call: &Call) -> Result<(u64, u32), Miss> {
         flags |= ctl_flags::LINKED;
     }
     // An item that is disarmed has delivered its one event since: it had the mask that was given.
-    let armed = item.events & !PRIVATE != 0;
+    let armed = item.events & !EP_PRIVATE_BITS != 0;
     if call.event.known != 0
         && (item.data != call.event.data || (armed && (item.events ^ call.event.events) & !ADDED != 0))
     {

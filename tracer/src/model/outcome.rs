@@ -1,12 +1,11 @@
 //! What a callback did, from the state that it found (`ep_poll_callback`, fs/eventpoll.c, 5.10 to 7.3).
 
 use serde::Serialize;
+use tracer_common::EP_PRIVATE_BITS;
 use tracer_common::events::{Callback, callback_flags};
 
 use super::limits::bump;
 
-/// Event bits with a meaning of their own to the kernel, which are no poll events (`EP_PRIVATE_BITS`).
-pub(crate) const EP_PRIVATE_BITS: u32 = 0xF000_0000;
 /// `EPOLLEXCLUSIVE`
 pub(crate) const EPOLLEXCLUSIVE: u32 = 1 << 28;
 /// `EPOLLONESHOT`

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use tracer_common::EP_PRIVATE_BITS;
 use tracer_common::events::{DELIVERED_UNKNOWN, Returned, Scan, scan_flags};
 
 use super::Model;
 use super::ids::{EpId, ItemId, TaskId};
 use super::item::{Item, level_triggered};
 use super::limits::bump;
-use super::outcome::{EP_PRIVATE_BITS, EPOLLONESHOT};
+use super::outcome::EPOLLONESHOT;
 use super::ready::{Armed, Batch, Came, Overflow, Stay, Taken, Went};
 
 /// The most items with the same data that are told apart.
