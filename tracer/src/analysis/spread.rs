@@ -21,6 +21,7 @@ pub struct Spread {
 
 impl From<&Histogram> for Spread {
     fn from(histogram: &Histogram) -> Self {
-        Self { total: histogram.total, mean: histogram.mean(), max: histogram.max, histogram: histogram.counts.clone() }
+        let counts = histogram.counts.iter().copied().collect();
+        Self { total: histogram.total, mean: histogram.mean(), max: histogram.max, histogram: counts }
     }
 }

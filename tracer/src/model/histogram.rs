@@ -1,15 +1,13 @@
 //! How often each value occurred.
 
-use std::collections::BTreeMap;
-
 /// The most distinct values that are told apart; what comes later counts into the total only.
 const MAX_VALUES: usize = 4_096;
 
 /// A distribution of whole numbers.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Histogram {
-    /// Value → how often it occurred.
-    pub counts: BTreeMap<u64, u64>,
+    /// Each value and how often it occurred, the lowest value first. Most have few values.
+    pub counts: Vec<(u64, u64)>,
     /// The sum of all values.
     pub total: u64,
     /// How many values there were.
@@ -28,7 +26,7 @@ impl Histogram {
 
     /// Adds all values of another.
     pub fn merge(&mut self, other: &Self) {
-        for (&value, &times) in &other.counts {
+        for &(value, times) in &other.counts {
             self.add_times(value, times, 0);
         }
         self.total = self.total.saturating_add(other.total);
@@ -47,9 +45,14 @@ impl Histogram {
     }
 
     fn add_times(&mut self, value: u64, times: u64, sum: u64) {
-        if self.counts.len() < MAX_VALUES || self.counts.contains_key(&value) {
-            let count = self.counts.entry(value).or_default();
-            *count = count.saturating_add(times);
+        match self.counts.binary_search_by_key(&value, |&(known, _)| known) {
+            Ok(place) => {
+                if let Some((_, count)) = self.counts.get_mut(place) {
+                    *count = count.saturating_add(times);
+                }
+            }
+            Err(place) if self.counts.len() < MAX_VALUES => self.counts.insert(place, (value, times)),
+            Err(_) => {}
         }
         self.total = self.total.saturating_add(sum);
     }

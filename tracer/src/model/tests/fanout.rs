@@ -22,8 +22,8 @@ fn level_triggered_herd_wakes_all_and_serves_one() {
     let stats = listener(&model);
     assert_eq!(stats.wakeups, 3);
     assert_eq!(fan_out(&stats), [12, 12, 6, 3, 9]);
-    assert_eq!(stats.called.counts, [(4, 3)].into());
-    assert_eq!(stats.useful.counts, [(1, 3)].into());
+    assert_eq!(stats.called.counts, [(4, 3)]);
+    assert_eq!(stats.useful.counts, [(1, 3)]);
     assert_eq!(stats.swallowed, 6, "two tasks found nothing and slept on, three times");
     let totals = model.totals();
     assert_eq!((totals.waits, totals.waits_returned, totals.events), (6, 6, 6));
@@ -169,7 +169,7 @@ fn walks_are_told_apart_by_first_entry_repeated_entry_key_and_cpu() {
             trace.callback(item(2), 0, 0);
             trace.callback(item(1), 0, 0);
         }),
-        [(1, 1), (2, 1)].into(),
+        [(1, 1), (2, 1)],
         "an entry is called once by a walk"
     );
     assert_eq!(
@@ -177,7 +177,7 @@ fn walks_are_told_apart_by_first_entry_repeated_entry_key_and_cpu() {
             trace.callback(item(1), 0, 0);
             trace.first(item(2));
         }),
-        [(1, 2)].into()
+        [(1, 2)]
     );
     assert_eq!(
         wakeups(&|trace| {
@@ -187,7 +187,7 @@ fn walks_are_told_apart_by_first_entry_repeated_entry_key_and_cpu() {
             trace.cpu = 0;
             trace.callback(item(3), 0, 0);
         }),
-        [(1, 1), (2, 1)].into(),
+        [(1, 1), (2, 1)],
         "walks on two CPUs run at the same time"
     );
 }
@@ -198,7 +198,7 @@ fn a_hundred_eventpolls_on_one_source_are_one_wakeup() {
     for n in 0..100 {
         trace.callback(Item::socket(n, LISTENER, LT), if n == 0 { callback_flags::FIRST } else { 0 }, 0);
     }
-    assert_eq!(listener(&trace.model()).called.counts, [(100, 1)].into());
+    assert_eq!(listener(&trace.model()).called.counts, [(100, 1)]);
 }
 
 #[test]
