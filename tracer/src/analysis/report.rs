@@ -77,7 +77,8 @@ pub struct AuditRow {
     /// Comparisons that did not agree.
     pub differences: u64,
     /// Those of them around which several tasks acted on the eventpoll, so that the order in which it is told may not be the kernel's.
-    /// The others are mistakes of eptrace.
+    /// The others are mistakes of eptrace, or of
+    /// lost events.
     pub contended: u64,
     /// Walks during which another CPU changed the lists: they say nothing.
     pub raced: u64,

@@ -2,8 +2,8 @@
 //! another order than the kernel did it, since a record is made before or after what it tells of; where one task alone acted there
 //! is no other order.
 //!
-//! A task's call lies between its record and the one before it, so a record that is told after a walk is of a call that may have been
-//! under way during the walk if the task's last record came before it. A callback in an interrupt counts as its task's.
+//! What a record tells of may have been under way since the task's last call ended, so a record after a walk counts if that was before
+//! the walk. A callback in an interrupt counts as its task's.
 
 use ahash::AHashMap;
 use tracer_common::Header;
@@ -13,8 +13,8 @@ use super::ids::EpId;
 use crate::event::Event;
 
 /// Differences that are watched at the same time: beyond them the newest is judged by what came before it.
-const WATCHED: usize = 1_024;
-/// Tasks whose last record is remembered; of another it is not known, so that it may have been under way.
+const WATCHED: usize = 128;
+/// Tasks whose last call is remembered; what another does may have been under way at any time.
 const TASKS: usize = 65_536;
 
 /// Tasks that acted.
@@ -64,18 +64,22 @@ struct Watched {
 /// What is needed to tell who acted.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Watch {
-    /// The last record of each task, nanoseconds.
+    /// When each task's last call ended, or the wait began that it is in, nanoseconds.
     last: AHashMap<u32, u64>,
     watched: Vec<Watched>,
 }
 
 impl Watch {
-    /// When this task's record before this one was made; 0 when that is not known.
-    fn turn(&mut self, header: &Header) -> u64 {
-        if self.last.len() >= TASKS && !self.last.contains_key(&header.tid) {
-            return 0;
+    /// Since when what this task does may have been under way; 0 when that is not known.
+    fn begun(&self, tid: u32) -> u64 {
+        self.last.get(&tid).copied().unwrap_or(0)
+    }
+
+    /// What this task does from here on was not under way before.
+    fn begins(&mut self, header: &Header) {
+        if self.last.len() < TASKS || self.last.contains_key(&header.tid) {
+            self.last.insert(header.tid, header.ts_ns);
         }
-        self.last.insert(header.tid, header.ts_ns).unwrap_or(0)
     }
 }
 
@@ -83,25 +87,25 @@ impl Model {
     /// Notes who acts, in a trace with walks.
     pub(super) fn note_actor(&mut self, event: &Event) {
         let Some(header) = event.header().filter(|_| self.audit.has_walks()) else { return };
-        let begun = match event {
-            // The records of one walk are made together.
-            Event::Audited(_) | Event::AuditedItem(_) => return,
-            _ => self.watch.turn(header),
-        };
+        let (tid, begun) = (header.tid, self.watch.begun(header.tid));
         match event {
-            Event::Ctl(e) => self.acts(e.ep, header.tid, begun),
-            Event::Callback(e) => self.acts(e.ep, header.tid, begun),
-            Event::Raced(e) => self.acts(e.ep, header.tid, begun),
-            Event::Scan(e) => self.acts(e.ep, header.tid, begun),
+            Event::Ctl(e) => self.acts(e.ep, tid, begun),
+            Event::Hooked(e) => self.acts(e.ep, tid, begun),
+            Event::Callback(e) => self.acts(e.ep, tid, begun),
+            Event::Raced(e) => self.acts(e.ep, tid, begun),
+            Event::Scan(e) => self.acts(e.ep, tid, begun),
             Event::FileGone(e) => {
                 let items = self.files.live_at(e.file).map(|file| self.items.of_file(file.id)).unwrap_or_default();
                 for id in items {
                     let ep = self.items.get(id).and_then(|item| self.eventpolls.get(item.ep));
                     let Some(address) = ep.map(|ep| ep.address) else { continue };
-                    self.acts(address, header.tid, begun);
+                    self.acts(address, tid, begun);
                 }
             }
             _ => {}
+        }
+        if matches!(event, Event::Ctl(_) | Event::WaitEnter(_) | Event::WaitExit(_)) {
+            self.watch.begins(header);
         }
     }
 

@@ -31,7 +31,7 @@ pub struct Audit {
     /// Comparisons that did not agree.
     pub differences: u64,
     /// Those of them around which several tasks acted on the eventpoll: the order in which they did may not be the order in which it
-    /// is told. The others are mistakes of the model or of the probes.
+    /// is told. The others are mistakes of the model, of the probes, or of lost events.
     pub contended: u64,
     /// Walks during which another CPU changed the lists: they say nothing.
     pub raced: u64,

@@ -216,12 +216,12 @@ pub(super) fn totals(report: &Report) -> Vec<String> {
         lines.insert(2, format!("io_uring EPOLL_WAIT: {} ended with events or an error", c.uring_waits));
     }
     if let Some(audit) = &report.audit {
-        lines.extend(audit_lines(audit));
+        lines.extend(audit_lines(audit, report.lost.events));
     }
     lines
 }
 
-fn audit_lines(audit: &AuditRow) -> Vec<String> {
+fn audit_lines(audit: &AuditRow, missing: u64) -> Vec<String> {
     let mut lines = vec![format!(
         "audit: {}, {}, {} raced, {} cut short, {} incomplete, {} in doubt",
         count(audit.comparisons, "comparison"),
@@ -249,7 +249,8 @@ fn audit_lines(audit: &AuditRow) -> Vec<String> {
     }
     let alone = audit.differences.saturating_sub(audit.contended);
     if alone > 0 {
-        lines.push(format!("audit: {} {AUDIT_ALONE}", of_differences(alone)));
+        let why = if missing > 0 { AUDIT_LOST } else { AUDIT_MISTAKE };
+        lines.push(format!("audit: {} {AUDIT_ALONE}: {why}", of_differences(alone)));
     }
     lines
 }
@@ -262,7 +263,9 @@ fn of_differences(number: u64) -> String {
 const AUDIT_CONTENDED: &str = "where several tasks acted on the eventpoll between walks: what they do at the same time can be told in another \
     order than the kernel did it";
 /// What a difference means around which one task acted.
-const AUDIT_ALONE: &str = "where one task alone acted on the eventpoll: a mistake of eptrace, please report it";
+const AUDIT_ALONE: &str = "where one task alone acted on the eventpoll";
+const AUDIT_MISTAKE: &str = "a mistake of eptrace, please report it";
+const AUDIT_LOST: &str = "a mistake of eptrace, or of events that are lost";
 
 fn ready_list(report: &Report) -> String {
     let (came, went) = (&report.ready_list.came, &report.ready_list.went);
@@ -382,7 +385,7 @@ pub(super) fn nothing_lost(report: &Report) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use super::{AUDIT_ALONE, AUDIT_CONTENDED, audit_lines};
+    use super::{AUDIT_ALONE, AUDIT_CONTENDED, AUDIT_LOST, AUDIT_MISTAKE, audit_lines};
     use crate::analysis::{AuditRow, DifferenceRow};
 
     #[test]
@@ -398,7 +401,7 @@ mod tests {
             first: Vec::new(),
         };
         let head = "audit: 9 comparisons, 0 differences, 2 walks raced, 0 cut short, 0 incomplete, 1 item in doubt";
-        assert_eq!(audit_lines(&audit), [head]);
+        assert_eq!(audit_lines(&audit, 0), [head]);
         audit.differences = 1;
         audit.first.push(DifferenceRow {
             at_ns: 2_000_003_000,
@@ -413,12 +416,13 @@ mod tests {
                 "audit: 2.000003 s, the ready list of demo/7:3, where {actors} acted: only the kernel has fd 5; only the model has nothing"
             )
         };
-        let alone = format!("audit: 1 difference is {AUDIT_ALONE}");
-        assert_eq!(audit_lines(&audit)[1..], [only("one task"), alone.clone()]);
+        let alone = |why: &str| format!("audit: 1 difference is {AUDIT_ALONE}: {why}");
+        assert_eq!(audit_lines(&audit, 0)[1..], [only("one task"), alone(AUDIT_MISTAKE)]);
+        assert_eq!(audit_lines(&audit, 1)[1..], [only("one task"), alone(AUDIT_LOST)]);
         audit.differences = 3;
         audit.contended = 2;
         audit.first[0].contended = true;
         let contended = format!("audit: 2 differences are {AUDIT_CONTENDED}");
-        assert_eq!(audit_lines(&audit)[1..], [only("several tasks"), contended, alone]);
+        assert_eq!(audit_lines(&audit, 0)[1..], [only("several tasks"), contended, alone(AUDIT_MISTAKE)]);
     }
 }

@@ -245,8 +245,8 @@ fn a_difference_is_contended_where_another_task_acted_since_the_last_walk() {
 #[test]
 fn a_difference_is_contended_where_another_task_may_have_been_in_a_call() {
     assert_eq!(around(|_, _| {}, |trace, item| trace.ctl(OTHER, 3, item, 0)), CONTENDED);
-    let begins_later = |trace: &mut Trace, item| {
-        trace.named(OTHER, "other");
+    let begins_later = |trace: &mut Trace, item: Item| {
+        trace.ctl(OTHER, 3, Item { ep: ep(2), ..item }, 0);
         trace.ctl(OTHER, 3, item, 0);
     };
     assert_eq!(around(|_, _| {}, begins_later), ALONE);
