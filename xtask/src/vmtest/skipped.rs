@@ -1,9 +1,8 @@
 //! What a kernel itself skips. One that preempts a task inside a probe skips the probes that run meanwhile on the same CPU (7.x with
 //! lazy preemption). Any kernel skips a kprobe that is hit in an interrupt of another, since both are handled by one guard
-//! (`trace_call_bpf`, `kernel/trace/bpf_trace.c`; `kprobe_ftrace_handler`, `arch/x86/kernel/kprobes/ftrace.c`): an answer that TCP sends
-//! from a timer is enough. A few records are lost, which the report counts from 6.7 on, with the reason `recursion` or `skipped`.
-//! And a kernel that needs a kretprobe for the end of a scan has few instances of it: scans beyond them are lost, with the reason
-//! `no-exit`.
+//! (`trace_call_bpf`, `kernel/trace/bpf_trace.c`; `kprobe_ftrace_handler`, `arch/x86/kernel/kprobes/ftrace.c`), and a callback can come in
+//! an interrupt. A few records are lost, which the report counts from 6.7 on, with the reason `recursion` or `skipped`. And a kernel
+//! that needs a kretprobe for the end of a scan has few instances of it: scans beyond them are lost, with the reason `no-exit`.
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
