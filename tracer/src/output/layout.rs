@@ -216,12 +216,12 @@ pub(super) fn totals(report: &Report) -> Vec<String> {
         lines.insert(2, format!("io_uring EPOLL_WAIT: {} ended with events or an error", c.uring_waits));
     }
     if let Some(audit) = &report.audit {
-        lines.extend(audit_lines(audit, report.lost.events));
+        lines.extend(audit_lines(audit, report.lost.events > 0 || !report.limits.is_empty()));
     }
     lines
 }
 
-fn audit_lines(audit: &AuditRow, missing: u64) -> Vec<String> {
+fn audit_lines(audit: &AuditRow, may_miss: bool) -> Vec<String> {
     let mut lines = vec![format!(
         "audit: {}, {}, {} raced, {} cut short, {} incomplete, {} in doubt",
         count(audit.comparisons, "comparison"),
@@ -249,7 +249,7 @@ fn audit_lines(audit: &AuditRow, missing: u64) -> Vec<String> {
     }
     let alone = audit.differences.saturating_sub(audit.contended);
     if alone > 0 {
-        let why = if missing > 0 { AUDIT_LOST } else { AUDIT_MISTAKE };
+        let why = if may_miss { AUDIT_MISSING } else { AUDIT_MISTAKE };
         lines.push(format!("audit: {} {AUDIT_ALONE}: {why}", of_differences(alone)));
     }
     lines
@@ -265,7 +265,8 @@ const AUDIT_CONTENDED: &str = "where several tasks acted on the eventpoll betwee
 /// What a difference means around which one task acted.
 const AUDIT_ALONE: &str = "where one task alone acted on the eventpoll";
 const AUDIT_MISTAKE: &str = "a mistake of eptrace, please report it";
-const AUDIT_LOST: &str = "a mistake of eptrace, or of events that are lost";
+const AUDIT_MISSING: &str =
+    "a mistake of eptrace, or of events that are missing (lost, or not to be seen on this kernel)";
 
 fn ready_list(report: &Report) -> String {
     let (came, went) = (&report.ready_list.came, &report.ready_list.went);
@@ -385,7 +386,7 @@ pub(super) fn nothing_lost(report: &Report) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use super::{AUDIT_ALONE, AUDIT_CONTENDED, AUDIT_LOST, AUDIT_MISTAKE, audit_lines};
+    use super::{AUDIT_ALONE, AUDIT_CONTENDED, AUDIT_MISSING, AUDIT_MISTAKE, audit_lines};
     use crate::analysis::{AuditRow, DifferenceRow};
 
     #[test]
@@ -401,7 +402,7 @@ mod tests {
             first: Vec::new(),
         };
         let head = "audit: 9 comparisons, 0 differences, 2 walks raced, 0 cut short, 0 incomplete, 1 item in doubt";
-        assert_eq!(audit_lines(&audit, 0), [head]);
+        assert_eq!(audit_lines(&audit, false), [head]);
         audit.differences = 1;
         audit.first.push(DifferenceRow {
             at_ns: 2_000_003_000,
@@ -417,12 +418,12 @@ mod tests {
             )
         };
         let alone = |why: &str| format!("audit: 1 difference is {AUDIT_ALONE}: {why}");
-        assert_eq!(audit_lines(&audit, 0)[1..], [only("one task"), alone(AUDIT_MISTAKE)]);
-        assert_eq!(audit_lines(&audit, 1)[1..], [only("one task"), alone(AUDIT_LOST)]);
+        assert_eq!(audit_lines(&audit, false)[1..], [only("one task"), alone(AUDIT_MISTAKE)]);
+        assert_eq!(audit_lines(&audit, true)[1..], [only("one task"), alone(AUDIT_MISSING)]);
         audit.differences = 3;
         audit.contended = 2;
         audit.first[0].contended = true;
         let contended = format!("audit: 2 differences are {AUDIT_CONTENDED}");
-        assert_eq!(audit_lines(&audit, 0)[1..], [only("several tasks"), contended, alone(AUDIT_MISTAKE)]);
+        assert_eq!(audit_lines(&audit, false)[1..], [only("several tasks"), contended, alone(AUDIT_MISTAKE)]);
     }
 }

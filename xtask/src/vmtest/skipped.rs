@@ -46,6 +46,12 @@ pub(super) fn skips(report: &Value) -> bool {
     report["backend"] == "kprobe" || major.is_some_and(|major: u32| major >= FIRST)
 }
 
+/// Whether the kernel may have skipped kprobes without counting them, which the report says: before 6.7.
+pub(super) fn uncounted(report: &Value) -> bool {
+    let limits = report["limits"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    limits.into_iter().any(|limit| limit.contains("cannot count the kprobes that it skips"))
+}
+
 /// Whether scans may be lost for want of instances: 5.10 alone needs kretprobes for them, and without preemption it has as many instances
 /// as processors (`register_kretprobe`, kernel/kprobes.c): two here. Scans are inside each other where eventpolls are.
 pub(super) fn has_few_instances(report: &Value) -> bool {
@@ -66,7 +72,7 @@ pub(super) fn lost_little(report: &Value) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::{lost, lost_little};
+    use super::{lost, lost_little, uncounted};
     use serde_json::{Value, json};
 
     fn report(events: u64, reason: &str) -> Value {
@@ -91,6 +97,14 @@ mod tests {
         older["backend"] = json!("kprobe");
         assert_eq!(lost(&older).unwrap(), 1);
         assert!(lost(&json!({})).is_err());
+    }
+
+    #[test]
+    fn a_report_says_whether_skipped_kprobes_are_counted() {
+        let limit = "Linux 6.1 cannot count the kprobes that it skips (6.7 and later can): an event cannot be excluded.";
+        assert!(uncounted(&json!({"limits": ["a", limit]})));
+        assert!(!uncounted(&json!({"limits": ["a"]})));
+        assert!(!uncounted(&json!({})));
     }
 
     #[test]
