@@ -11,6 +11,7 @@ use tracer_common::Header;
 use tracer_common::events::{Audited, AuditedItem, audit_flags, audit_list, audit_moment};
 
 use super::Model;
+use super::actors::Walk;
 use super::ids::{EpId, ItemId, TaskId};
 use super::limits::bump;
 use super::ready::{Batch, Came, Stay, Went};
@@ -126,9 +127,13 @@ impl Model {
     /// The whole ready list at a moment when nothing was under way.
     fn compare_list(&mut self, walk: &Audited, ep: EpId, ready: &[u64], truncated: bool) {
         self.merge_overflow(ep);
-        if let Some(ep) = self.eventpolls.get_mut(ep).filter(|_| !truncated) {
-            ep.disorder = false;
-            ep.acted.turn();
+        let mut since_ns = 0;
+        if let Some(ep) = self.eventpolls.get_mut(ep) {
+            since_ns = ep.acted.walked_ns();
+            if !truncated {
+                ep.disorder = false;
+                ep.acted.walked(walk.header.ts_ns);
+            }
         }
         let mut difference = Difference::of(walk.header.ts_ns, ep, "the ready list");
         let ts_ns = walk.header.ts_ns;
@@ -161,7 +166,7 @@ impl Model {
             self.compare_absent(ep, ts_ns, &seen, &mut difference);
         }
         bump(&mut self.audit.comparisons);
-        self.differs(difference, walk.header.tid);
+        self.differs(difference, walk.header.tid, since_ns);
     }
 
     /// What the model has on a list and a whole walk did not find.
@@ -196,6 +201,7 @@ impl Model {
     /// The lists at a scan's end: what it left over is known now, what it put back when its wait returns.
     fn compare_scan(&mut self, walk: &Audited, ep: EpId, ready: &[u64], left: &[u64], truncated: bool) {
         let mut difference = Difference::of(walk.header.ts_ns, ep, "what a scan left over");
+        let since_ns = self.eventpolls.get(ep).map_or(0, |ep| ep.acted.walked_ns());
         let mut found = BTreeSet::new();
         for epi in ready {
             match self.item_in(ep, *epi) {
@@ -211,7 +217,7 @@ impl Model {
             // The model knows that it does not know how far the scan came.
             self.audit.doubtful = self.audit.doubtful.saturating_add(left.len() as u64);
             bump(&mut self.audit.comparisons);
-            self.differs(difference, walk.header.tid);
+            self.differs(difference, walk.header.tid, since_ns);
             return;
         }
         let mut seen = BTreeSet::new();
@@ -241,7 +247,7 @@ impl Model {
             }
         }
         bump(&mut self.audit.comparisons);
-        self.differs(difference, walk.header.tid);
+        self.differs(difference, walk.header.tid, since_ns);
     }
 
     /// What a scan delivered and put back, against what a walk found put back at its end.
@@ -260,7 +266,7 @@ impl Model {
             self.items.change(*id, |item| item.doubt = true);
         }
         bump(&mut self.audit.comparisons);
-        self.differs(difference, self.tid(task));
+        self.differs(difference, self.tid(task), batch.since_ns);
     }
 
     /// What walks said of items whose stay was not decided yet, now that it is.
@@ -286,7 +292,10 @@ impl Model {
             } else if is && !on {
                 difference.surplus.push((epi, Some(fd)));
             }
-            self.differs(difference, self.tid(task));
+            if on != is {
+                self.items.change(id, |item| item.doubt = true);
+            }
+            self.differs(difference, self.tid(task), batch.since_ns);
         }
     }
 
@@ -294,14 +303,14 @@ impl Model {
         self.tasks.get(task).map_or(0, |task| task.tid)
     }
 
-    /// Counts a comparison that did not agree, of a walk by this task.
-    fn differs(&mut self, difference: Difference, walker: u32) {
+    /// Counts a comparison that did not agree, of a walk by this task, when what was done since then can be the reason.
+    fn differs(&mut self, difference: Difference, tid: u32, since_ns: u64) {
         if difference.missing.is_empty() && difference.surplus.is_empty() {
             return;
         }
         let (ep, ts_ns) = (difference.ep, difference.ts_ns);
         let kept = self.audit.add(difference);
-        self.watch_difference(ep, walker, ts_ns, kept);
+        self.watch_difference(ep, Walk { tid, ts_ns, since_ns }, kept);
     }
 
     /// An item on a list that the model does not know: nothing is made of it, since only a callback says what it watches.
@@ -323,9 +332,9 @@ impl Difference {
 }
 
 impl Audit {
-    /// Whether the trace has walks at all.
+    /// Whether the trace has walks.
     pub(super) const fn has_walks(&self) -> bool {
-        self.comparisons > 0
+        self.comparisons > 0 || self.raced > 0 || self.incomplete > 0
     }
 
     /// Counts a difference; its place if it is kept.

@@ -216,7 +216,7 @@ pub(super) fn totals(report: &Report) -> Vec<String> {
         lines.insert(2, format!("io_uring EPOLL_WAIT: {} ended with events or an error", c.uring_waits));
     }
     if let Some(audit) = &report.audit {
-        lines.extend(audit_lines(audit, report.lost.events > 0 || !report.limits.is_empty()));
+        lines.extend(audit_lines(audit, !report.complete || !report.limits.is_empty()));
     }
     lines
 }

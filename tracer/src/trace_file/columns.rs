@@ -156,7 +156,7 @@ columns! {
 }
 
 /// Whether a trace has a column: one that only the records of a hook fill is left out where that hook is known not to be attached. An
-/// empty column costs as much as one with values, in every batch.
+/// empty column costs the writer as much as one with values, in every batch.
 pub(super) fn has(column: &str, info: &TraceInfo) -> bool {
     let attached = |hook: Hook| info.hooks.iter().any(|held| held.hook == hook.name() && !held.backend.is_empty());
     let filled_by = OF_ONE_HOOK.iter().find(|(name, _)| *name == column);

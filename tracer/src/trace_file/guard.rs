@@ -3,7 +3,7 @@
 //! The decoder slices a body as the message tells it to, which panics outside of the body, and makes room for as many bytes as a
 //! compressed buffer claims to hold; and a buffer of offsets that ends within an offset panics. (arrow-ipc 60.1: `read_buffer` in
 //! reader.rs, `decompress_to_buffer` in compression.rs; arrow-buffer 60.1: `typed_data` in immutable.rs.) So these are checked here.
-//! What is inside of the arrays the decoder validates by itself.
+//! What is inside of the arrays the decoder validates by itself; a column that is said to be nothing but nulls never comes to it.
 
 use arrow_buffer::Buffer;
 use arrow_ipc::{DictionaryBatch, RecordBatch};

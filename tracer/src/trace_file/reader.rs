@@ -265,14 +265,15 @@ impl<R: Read> Reader<R> {
         let batch = RecordBatchDecoder::try_new(body, from, schema, &self.dictionaries, &version)
             .and_then(|decoder| decoder.with_projection(Some(&projection)).read_record_batch())
             .map_err(|error| error.to_string())?;
-        self.rows_read += u64::try_from(rows).unwrap_or_default();
         let mut unpacked = batch.columns().iter().map(Arc::clone);
         let arrays = columns.iter().zip(self.head.projected.fields()).map(|(place, field)| match place {
             Some(_) => unpacked.next(),
             None => self.nulls.get(field.data_type()).map(|nulls| nulls.slice(0, rows)),
         });
         let arrays = arrays.collect::<Option<Vec<ArrayRef>>>().ok_or("a batch with too few columns")?;
-        Rows::try_new(Arc::clone(&self.head.projected), arrays).map_err(|error| error.to_string())
+        let batch = Rows::try_new(Arc::clone(&self.head.projected), arrays).map_err(|error| error.to_string())?;
+        self.rows_read += u64::try_from(rows).unwrap_or_default();
+        Ok(batch)
     }
 }
 

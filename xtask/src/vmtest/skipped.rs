@@ -101,7 +101,8 @@ mod tests {
 
     #[test]
     fn a_report_says_whether_skipped_kprobes_are_counted() {
-        let limit = "Linux 6.1 cannot count the kprobes that it skips (6.7 and later can): an event cannot be excluded.";
+        let limit =
+            "Linux 6.1 cannot count the kprobes that it skips (6.7 and later can): an event cannot be excluded.";
         assert!(uncounted(&json!({"limits": ["a", limit]})));
         assert!(!uncounted(&json!({"limits": ["a"]})));
         assert!(!uncounted(&json!({})));

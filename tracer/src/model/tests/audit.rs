@@ -1,6 +1,6 @@
 //! The model beside walks of the kernel's lists: what agrees, what differs, and what says nothing.
 
-use tracer_common::events::{Audited, AuditedItem, FileGone, audit_flags, audit_list, audit_moment, scan_flags};
+use tracer_common::events::{Audited, AuditedItem, FileGone, Scan, audit_flags, audit_list, audit_moment, scan_flags};
 
 use crate::event::Event;
 use crate::model::audit::Audit;
@@ -213,7 +213,7 @@ fn only_the_first_differences_are_kept_in_full() {
     assert_eq!((audit.comparisons, audit.differences, audit.first.len()), (80, 80, 32));
 }
 
-/// A walk that finds the second item, which only the kernel has, after `before` and with `after` behind it.
+/// A walk by `PID` that finds the second item, which only the kernel has, after `before` and with `after` behind it.
 fn around(before: impl FnOnce(&mut Trace, Item), after: impl FnOnce(&mut Trace, Item)) -> (u64, bool) {
     let audit = audited(|trace| {
         let (first, second) = two(trace, LT);
@@ -229,40 +229,112 @@ fn around(before: impl FnOnce(&mut Trace, Item), after: impl FnOnce(&mut Trace, 
 const ALONE: (u64, bool) = (0, false);
 const CONTENDED: (u64, bool) = (1, true);
 
-const OTHER: u32 = PID + 1;
+const OTHER: u32 = PID + 7;
+
+fn nothing(_: &mut Trace, _: Item) {}
+
+/// Another task changes the mask.
+fn other_mods(trace: &mut Trace, item: Item) {
+    trace.ctl(OTHER, 3, item, 0);
+}
+
+/// The same, of another eventpoll.
+fn elsewhere(trace: &mut Trace, item: Item) {
+    other_mods(trace, Item { ep: ep(2), ..item });
+}
+
+/// In the context of another task the source calls back.
+fn other_calls_back(trace: &mut Trace, item: Item) {
+    trace.first(item);
+    if let Some(Event::Callback(callback)) = trace.events.last_mut() {
+        callback.header.tid = OTHER;
+    }
+}
+
+/// Another task scans the list and finds nothing ready.
+fn other_scans(trace: &mut Trace, _: Item) {
+    let header = trace.header(OTHER);
+    trace.events.push(Event::Scan(Scan { header, ep: ep(1), first_left: 0, delivered: 0, flags: 0 }));
+}
+
+fn other_closes(trace: &mut Trace, item: Item) {
+    let header = trace.header(OTHER);
+    trace.events.push(Event::FileGone(FileGone { header, file: item.file }));
+}
 
 #[test]
 fn a_difference_where_one_task_acted_is_a_mistake() {
-    assert_eq!(around(|_, _| {}, |_, _| {}), ALONE);
-    assert_eq!(around(|trace, item| trace.ctl(PID, 3, item, 0), |trace, item| trace.ctl(PID, 3, item, 0)), ALONE);
+    assert_eq!(around(nothing, nothing), ALONE);
+    let mods = |trace: &mut Trace, item| trace.ctl(PID, 3, item, 0);
+    assert_eq!(around(mods, mods), ALONE);
 }
 
 #[test]
 fn a_difference_is_contended_where_another_task_acted_since_the_last_walk() {
-    assert_eq!(around(|trace, item| trace.ctl(OTHER, 3, item, 0), |_, _| {}), CONTENDED);
+    assert_eq!(around(other_mods, nothing), CONTENDED);
+    assert_eq!(around(other_calls_back, nothing), CONTENDED);
+    let long_ago = |trace: &mut Trace, item: Item| {
+        other_mods(trace, item);
+        list(trace, &[item]);
+    };
+    assert_eq!(around(long_ago, nothing), ALONE);
 }
 
 #[test]
 fn a_difference_is_contended_where_another_task_may_have_been_in_a_call() {
-    assert_eq!(around(|_, _| {}, |trace, item| trace.ctl(OTHER, 3, item, 0)), CONTENDED);
-    let begins_later = |trace: &mut Trace, item: Item| {
-        trace.ctl(OTHER, 3, Item { ep: ep(2), ..item }, 0);
-        trace.ctl(OTHER, 3, item, 0);
-    };
-    assert_eq!(around(|_, _| {}, begins_later), ALONE);
+    for acts in [other_mods, other_closes, other_scans] {
+        assert_eq!(around(nothing, acts), CONTENDED);
+        let later = |trace: &mut Trace, item: Item| {
+            elsewhere(trace, item);
+            acts(trace, item);
+        };
+        assert_eq!(around(nothing, later), ALONE, "its last call ended after the walk");
+    }
 }
 
 #[test]
-fn a_difference_is_contended_where_another_task_closed_a_file() {
-    let closes = |trace: &mut Trace, item: Item| {
-        let header = trace.header(OTHER);
-        trace.events.push(Event::FileGone(FileGone { header, file: item.file }));
+fn a_call_of_a_task_that_began_later_was_not_under_way() {
+    let born = |trace: &mut Trace, item: Item| {
+        trace.fork(PID, PID, OTHER, "other");
+        other_mods(trace, item);
     };
-    assert_eq!(around(|_, _| {}, closes), CONTENDED);
+    assert_eq!(around(nothing, born), ALONE);
+}
+
+#[test]
+fn a_callback_after_a_walk_was_not_under_way() {
+    assert_eq!(around(nothing, other_calls_back), ALONE);
 }
 
 #[test]
 fn what_another_task_does_to_another_eventpoll_makes_no_difference_contended() {
-    let elsewhere = |trace: &mut Trace, item: Item| trace.ctl(OTHER, 3, Item { ep: ep(2), ..item }, 0);
-    assert_eq!(around(elsewhere, |_, _| {}), ALONE);
+    assert_eq!(around(elsewhere, nothing), ALONE);
+    assert_eq!(around(nothing, elsewhere), ALONE);
+}
+
+#[test]
+fn what_came_before_the_first_walk_counts() {
+    let audit = audited(|trace| {
+        let (first, second) = two(trace, LT);
+        other_mods(trace, first);
+        list(trace, &[first, second]);
+    });
+    assert_eq!((audit.differences, audit.contended), (1, 1));
+}
+
+#[test]
+fn a_difference_that_is_decided_late_is_judged_by_all_that_came_since_the_scan() {
+    let audit = audited(|trace| {
+        let (first, second) = two(trace, ET);
+        list(trace, &[first]);
+        trace.enter(101, ep(1));
+        trace.scan_leaving(101, ep(1), 1, scan_flags::REQUEUED, 0);
+        walk(trace, 101, audit_moment::SCAN_END, VALID, &[first], &[]);
+        other_mods(trace, second);
+        list(trace, &[first]);
+        list(trace, &[first]);
+        trace.leave(101, ep(1), Ok(&[first]));
+    });
+    assert!(audit.differences > 0);
+    assert_eq!(audit.contended, audit.differences);
 }

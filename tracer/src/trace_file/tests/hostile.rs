@@ -60,6 +60,32 @@ fn every_single_byte_may_be_wrong() {
 }
 
 #[test]
+fn a_column_that_is_said_to_be_nothing_but_nulls_is_read_as_such() {
+    let each = one_of_each();
+    let whole = written(&[&each, &[STOPPED]]);
+    // In the batch's head each column has the number of its rows, and of those that are null.
+    let (columns, rows) = (schema(&info()).unwrap(), i64::try_from(each.len()).unwrap().to_le_bytes());
+    let has_rows = |at: usize| whole.get(at..).is_some_and(|bytes| bytes.starts_with(&rows));
+    let heads = |at: &usize| (0..columns.fields().len()).all(|column| has_rows(at + 16 * column));
+    let at = (0..whole.len()).find(heads).unwrap() + 16 * columns.index_of("ret").unwrap() + 8;
+    let mut bytes = whole.clone();
+    bytes[at..at + 8].copy_from_slice(&rows);
+    let told = |bytes: &[u8]| {
+        let events = read(bytes).unwrap().events;
+        let malformed = |event: &Event| match event {
+            Event::Loss(Loss { reason: LossReason::Malformed, count, .. }) => *count,
+            _ => 0,
+        };
+        let lost: u64 = events.iter().map(malformed).sum();
+        let whole = events.iter().filter(|event| malformed(event) == 0).count() as u64;
+        (whole + lost, lost)
+    };
+    let ((all, before), (all_after, after)) = (told(&whole), told(&bytes));
+    assert_eq!(all_after, all);
+    assert!(after > before, "no call is missing its result");
+}
+
+#[test]
 fn foreign_files_are_called_so() {
     let png = b"\x89PNG\r\n\x1a\n and so on";
     let text = b"a text that someone wrote";
