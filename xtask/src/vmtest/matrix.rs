@@ -60,20 +60,17 @@ impl Matrix {
         self.kernels.len() - 1
     }
 
-    /// The results of one case on a kernel. Cases that are neither a check nor a demo say nothing here.
+    /// The results of one case on a kernel. Cases that are neither a check nor a demo and its report, once or more, say nothing here.
     pub(crate) fn add(&mut self, kernel: usize, results: &[JobResult]) {
-        match results {
-            [check] => {
-                if let Ok(check) = serde_json::from_slice::<Value>(&check.stdout) {
-                    self.check(kernel, &check);
-                }
+        if let [check] = results
+            && let Ok(check) = serde_json::from_slice::<Value>(&check.stdout)
+        {
+            self.check(kernel, &check);
+        }
+        for pair in results.windows(2) {
+            if let Ok((outcome, report)) = Outcome::of(&pair[0], &pair[1]) {
+                self.outcome(kernel, &outcome, &report);
             }
-            [record, report, ..] => {
-                if let Ok((outcome, report)) = Outcome::of(record, report) {
-                    self.outcome(kernel, &outcome, &report);
-                }
-            }
-            [] => {}
         }
     }
 
@@ -230,8 +227,9 @@ mod tests {
             json!({"backend": "kprobe", "lost": {"total": 2}, "totals": {"waits": waits}, "tasks": [],
                 "audit": {"comparisons": 7, "differences": 2, "contended": 1}})
         };
-        matrix.add(kernel, &[printed(&demo), printed(&report(3))]);
-        matrix.add(kernel, &[printed(&demo), printed(&report(4))]);
+        let nothing = JobResult::default;
+        let twice = [printed(&demo), printed(&report(3)), nothing(), printed(&demo), printed(&report(4)), nothing()];
+        matrix.add(kernel, &twice);
         matrix.add(kernel, &[JobResult::default()]);
         let text = matrix.markdown();
         for expected in [
