@@ -76,7 +76,7 @@ pub struct AuditRow {
     pub comparisons: u64,
     /// Comparisons that did not agree.
     pub differences: u64,
-    /// Those of them around which several tasks acted on the eventpoll, so that the order in which it is told may not be the kernel's.
+    /// Those of them where several tasks act on the eventpoll, so that the order in which it is told may not be the kernel's.
     /// The others are mistakes of eptrace, or of
     /// lost events.
     pub contended: u64,
@@ -101,7 +101,7 @@ pub struct DifferenceRow {
     pub eventpoll: String,
     /// What was compared.
     pub what: &'static str,
-    /// Whether several tasks acted on the eventpoll around the walk.
+    /// Whether several tasks act on the eventpoll.
     pub contended: bool,
     /// Items that the kernel has and the model has not.
     pub missing: Vec<String>,

@@ -1,9 +1,10 @@
-//! Which tasks acted on an eventpoll around a comparison that did not agree. What several do to it at the same time can be told in
-//! another order than the kernel did it, since a record is made before or after what it tells of; where one task alone acted there
-//! is no other order.
+//! Whether a comparison that did not agree was of an eventpoll that one task acts on, or several. What several do at the same time can be
+//! told in another order than the kernel did it, since a record is made before or after what it tells of, and what comes of that may
+//! show long after: a walk sees items only while they are ready. Where one task alone acts there is no other order.
 //!
-//! A call is told when it has ended, so one that is told after a walk may have acted before it, if the task's call before that had ended
-//! by then. A callback is told when it begins; no walk during which one ran says anything. One in an interrupt counts as its task's.
+//! Tasks act by calls: `epoll_ctl`, waits, the close of a file. A call is told when it has ended, so one that is told after a walk may have
+//! acted before it, if the task's call before that had ended by then. A callback is nobody's: it is told when it begins, what it found
+//! is in doubt when something else ran at the same time, and no walk says anything during which one ran.
 
 use ahash::AHashMap;
 
@@ -18,56 +19,25 @@ const TASKS: usize = 65_536;
 /// A trace with walks has one among so many events at its beginning.
 const UNTIL_A_WALK: u64 = 4_096;
 
-/// Tasks that acted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Actors {
+/// The tasks that acted on an eventpoll.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Actors {
+    /// None yet.
+    #[default]
+    None,
+    /// The one with this tid.
     One(u32),
+    /// Several.
     Several,
 }
 
 impl Actors {
     const fn and(self, tid: u32) -> Self {
         match self {
+            Self::None => Self::One(tid),
             Self::One(one) if one == tid => self,
             _ => Self::Several,
         }
-    }
-}
-
-/// A task that acted, and when it did last, nanoseconds.
-type Act = (u32, u64);
-
-/// Who acted on an eventpoll, as far back as a walk can ask, and when its whole list was compared last.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Acted {
-    latest: Option<Act>,
-    /// The latest of all other tasks.
-    other: Option<Act>,
-    walked_ns: u64,
-}
-
-impl Acted {
-    fn acts(&mut self, tid: u32, ts_ns: u64) {
-        if let Some(before) = self.latest.filter(|(task, _)| *task != tid) {
-            self.other = Some(before);
-        }
-        self.latest = Some((tid, ts_ns));
-    }
-
-    /// When the whole list was compared last; 0 before that.
-    pub(crate) const fn walked_ns(&self) -> u64 {
-        self.walked_ns
-    }
-
-    /// The whole list is compared.
-    pub(super) const fn walked(&mut self, ts_ns: u64) {
-        self.walked_ns = ts_ns;
-    }
-
-    /// This task and those that acted since then.
-    fn since(&self, ts_ns: u64, tid: u32) -> Actors {
-        let acts = [self.latest, self.other].into_iter().flatten().filter(|(_, at_ns)| *at_ns >= ts_ns);
-        acts.fold(Actors::One(tid), |actors, (tid, _)| actors.and(tid))
     }
 }
 
@@ -76,7 +46,7 @@ impl Acted {
 struct Watched {
     ep: EpId,
     actors: Actors,
-    /// When the list was walked.
+    /// When the list was walked, nanoseconds.
     ts_ns: u64,
     /// Its place among the differences that are kept.
     kept: Option<usize>,
@@ -99,17 +69,6 @@ impl Watch {
     }
 }
 
-/// A walk that found a difference.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Walk {
-    /// Who walked.
-    pub(super) tid: u32,
-    /// When, nanoseconds.
-    pub(super) ts_ns: u64,
-    /// Since when what was done can have made the difference, nanoseconds.
-    pub(super) since_ns: u64,
-}
-
 impl Model {
     /// Notes who acts, in a trace with walks.
     pub(super) fn note_actor(&mut self, event: &Event) {
@@ -120,17 +79,15 @@ impl Model {
         let (tid, ts_ns) = (header.tid, header.ts_ns);
         let begun = self.watch.last.get(&tid).copied().unwrap_or(0);
         match event {
-            Event::Callback(e) => self.acts(e.ep, (tid, ts_ns), ts_ns),
-            Event::Raced(e) => self.acts(e.ep, (tid, ts_ns), e.callback_ts),
-            Event::Ctl(e) => self.acts(e.ep, (tid, ts_ns), begun),
-            Event::Hooked(e) => self.acts(e.ep, (tid, ts_ns), begun),
-            Event::Scan(e) => self.acts(e.ep, (tid, ts_ns), begun),
+            Event::Ctl(e) => self.acts(e.ep, tid, begun),
+            Event::Hooked(e) => self.acts(e.ep, tid, begun),
+            Event::Scan(e) => self.acts(e.ep, tid, begun),
             Event::FileGone(e) => {
                 let items = self.files.live_at(e.file).map(|file| self.items.of_file(file.id)).unwrap_or_default();
                 for id in items {
                     let ep = self.items.get(id).and_then(|item| self.eventpolls.get(item.ep));
                     let Some(address) = ep.map(|ep| ep.address) else { continue };
-                    self.acts(address, (tid, ts_ns), begun);
+                    self.acts(address, tid, begun);
                 }
             }
             Event::EventpollGone(e) => {
@@ -148,10 +105,10 @@ impl Model {
     }
 
     /// A task does something to the eventpoll at this address, which may have been under way since `begun`.
-    fn acts(&mut self, address: u64, (tid, ts_ns): Act, begun: u64) {
-        let Some(id) = self.eventpolls.live_at(address).map(|ep| ep.id) else { return };
+    fn acts(&mut self, address: u64, tid: u32, begun: u64) {
+        let Some(id) = self.eventpolls.at(address, &self.limits, &mut self.exceeded) else { return };
         if let Some(ep) = self.eventpolls.get_mut(id) {
-            ep.acted.acts(tid, ts_ns);
+            ep.actors = ep.actors.and(tid);
         }
         let audit = &mut self.audit;
         self.watch.watched.retain_mut(|watched| {
@@ -166,14 +123,13 @@ impl Model {
         });
     }
 
-    /// Watches a difference that is kept there.
-    pub(super) fn watch_difference(&mut self, ep: EpId, walk: Walk, kept: Option<usize>) {
-        let acted = self.eventpolls.get(ep).map(|ep| ep.acted).unwrap_or_default();
-        let actors = acted.since(walk.since_ns, walk.tid);
+    /// Watches a difference that a walk by this task found at this time, and that is kept there.
+    pub(super) fn watch_difference(&mut self, ep: EpId, (tid, ts_ns): (u32, u64), kept: Option<usize>) {
+        let actors = self.eventpolls.get(ep).map(|ep| ep.actors).unwrap_or_default().and(tid);
         if actors == Actors::Several {
             self.audit.is_contended(kept);
         } else if self.watch.watched.len() < WATCHED {
-            self.watch.watched.push(Watched { ep, actors, ts_ns: walk.ts_ns, kept });
+            self.watch.watched.push(Watched { ep, actors, ts_ns, kept });
         }
     }
 }

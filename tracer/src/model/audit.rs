@@ -11,7 +11,6 @@ use tracer_common::Header;
 use tracer_common::events::{Audited, AuditedItem, audit_flags, audit_list, audit_moment};
 
 use super::Model;
-use super::actors::Walk;
 use super::ids::{EpId, ItemId, TaskId};
 use super::limits::bump;
 use super::ready::{Batch, Came, Stay, Went};
@@ -31,8 +30,8 @@ pub struct Audit {
     pub comparisons: u64,
     /// Comparisons that did not agree.
     pub differences: u64,
-    /// Those of them around which several tasks acted on the eventpoll: the order in which they did may not be the order in which it
-    /// is told. The others are mistakes of the model, of the probes, or of lost events.
+    /// Those of them where several tasks act on the eventpoll: the order in which they did may not be the order in which it is told. The
+    /// others are mistakes of the model, of the probes, or of lost events.
     pub contended: u64,
     /// Walks during which another CPU changed the lists: they say nothing.
     pub raced: u64,
@@ -55,7 +54,7 @@ pub struct Difference {
     pub ep: EpId,
     /// What was compared.
     pub what: &'static str,
-    /// Whether several tasks acted on the eventpoll around the walk.
+    /// Whether several tasks act on the eventpoll.
     pub contended: bool,
     /// Items that the kernel has and the model has not: address, and descriptor if the item is known.
     pub missing: Vec<(u64, Option<i32>)>,
@@ -127,13 +126,8 @@ impl Model {
     /// The whole ready list at a moment when nothing was under way.
     fn compare_list(&mut self, walk: &Audited, ep: EpId, ready: &[u64], truncated: bool) {
         self.merge_overflow(ep);
-        let mut since_ns = 0;
-        if let Some(ep) = self.eventpolls.get_mut(ep) {
-            since_ns = ep.acted.walked_ns();
-            if !truncated {
-                ep.disorder = false;
-                ep.acted.walked(walk.header.ts_ns);
-            }
+        if let Some(ep) = self.eventpolls.get_mut(ep).filter(|_| !truncated) {
+            ep.disorder = false;
         }
         let mut difference = Difference::of(walk.header.ts_ns, ep, "the ready list");
         let ts_ns = walk.header.ts_ns;
@@ -166,7 +160,7 @@ impl Model {
             self.compare_absent(ep, ts_ns, &seen, &mut difference);
         }
         bump(&mut self.audit.comparisons);
-        self.differs(difference, walk.header.tid, since_ns);
+        self.differs(difference, walk.header.tid);
     }
 
     /// What the model has on a list and a whole walk did not find.
@@ -201,7 +195,6 @@ impl Model {
     /// The lists at a scan's end: what it left over is known now, what it put back when its wait returns.
     fn compare_scan(&mut self, walk: &Audited, ep: EpId, ready: &[u64], left: &[u64], truncated: bool) {
         let mut difference = Difference::of(walk.header.ts_ns, ep, "what a scan left over");
-        let since_ns = self.eventpolls.get(ep).map_or(0, |ep| ep.acted.walked_ns());
         let mut found = BTreeSet::new();
         for epi in ready {
             match self.item_in(ep, *epi) {
@@ -217,7 +210,7 @@ impl Model {
             // The model knows that it does not know how far the scan came.
             self.audit.doubtful = self.audit.doubtful.saturating_add(left.len() as u64);
             bump(&mut self.audit.comparisons);
-            self.differs(difference, walk.header.tid, since_ns);
+            self.differs(difference, walk.header.tid);
             return;
         }
         let mut seen = BTreeSet::new();
@@ -247,7 +240,7 @@ impl Model {
             }
         }
         bump(&mut self.audit.comparisons);
-        self.differs(difference, walk.header.tid, since_ns);
+        self.differs(difference, walk.header.tid);
     }
 
     /// What a scan delivered and put back, against what a walk found put back at its end.
@@ -266,7 +259,7 @@ impl Model {
             self.items.change(*id, |item| item.doubt = true);
         }
         bump(&mut self.audit.comparisons);
-        self.differs(difference, self.tid(task), batch.since_ns);
+        self.differs(difference, self.tid(task));
     }
 
     /// What walks said of items whose stay was not decided yet, now that it is.
@@ -295,7 +288,7 @@ impl Model {
             if on != is {
                 self.items.change(id, |item| item.doubt = true);
             }
-            self.differs(difference, self.tid(task), batch.since_ns);
+            self.differs(difference, self.tid(task));
         }
     }
 
@@ -303,14 +296,14 @@ impl Model {
         self.tasks.get(task).map_or(0, |task| task.tid)
     }
 
-    /// Counts a comparison that did not agree, of a walk by this task, when what was done since then can be the reason.
-    fn differs(&mut self, difference: Difference, tid: u32, since_ns: u64) {
+    /// Counts a comparison that did not agree, of a walk by this task.
+    fn differs(&mut self, difference: Difference, tid: u32) {
         if difference.missing.is_empty() && difference.surplus.is_empty() {
             return;
         }
         let (ep, ts_ns) = (difference.ep, difference.ts_ns);
         let kept = self.audit.add(difference);
-        self.watch_difference(ep, Walk { tid, ts_ns, since_ns }, kept);
+        self.watch_difference(ep, (tid, ts_ns), kept);
     }
 
     /// An item on a list that the model does not know: nothing is made of it, since only a callback says what it watches.
@@ -347,7 +340,7 @@ impl Audit {
         })
     }
 
-    /// A difference turns out to be one around which several tasks acted.
+    /// A difference turns out to be one where several tasks act.
     pub(super) fn is_contended(&mut self, kept: Option<usize>) {
         bump(&mut self.contended);
         if let Some(difference) = kept.and_then(|place| self.first.get_mut(place)) {

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::actors::Acted;
+use super::actors::Actors;
 use super::by_id::ById;
 use super::ids::{EpId, Sequence};
 use super::limits::{Exceeded, Limits, bump};
@@ -30,7 +30,7 @@ pub struct Eventpoll {
     /// It has items on the overflow list.
     pub(crate) overflow: bool,
     /// Who acted on it, in a trace with walks.
-    pub(super) acted: Acted,
+    pub(super) actors: Actors,
 }
 
 /// All eventpolls, and some that have ended.
@@ -71,7 +71,7 @@ impl Eventpolls {
             alive: true,
             disorder: false,
             overflow: false,
-            acted: Acted::default(),
+            actors: Actors::None,
         };
         self.all.insert(id, eventpoll);
         Some(id)

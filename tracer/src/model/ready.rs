@@ -131,8 +131,6 @@ pub(crate) struct Batch {
     pub(crate) taken: BTreeMap<ItemId, Taken>,
     /// The eventpoll that was scanned; `None` before the first scan of a wait.
     pub(crate) ep: Option<EpId>,
-    /// When the whole list had been compared with a walk's last, nanoseconds.
-    pub(crate) since_ns: u64,
     /// It is known how far the scan came; else it may have ended anywhere behind the last item delivered.
     pub(crate) reach_known: bool,
     /// The order of the list was known.

@@ -66,13 +66,11 @@ impl Model {
             }
         }
         self.batched = self.batched.saturating_add(taken.len());
-        let since_ns = self.eventpolls.get(ep).map_or(0, |ep| ep.acted.walked_ns());
         let has = |flag: u32| scan.flags & flag != 0;
         if let Some(task) = self.tasks.get_mut(task) {
             task.batch = Batch {
                 taken,
                 ep: Some(ep),
-                since_ns,
                 reach_known: fate.reach_known,
                 order_known: fate.order_known,
                 left_over: has(scan_flags::LEFT_OVER),

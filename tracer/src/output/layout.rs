@@ -239,7 +239,7 @@ fn audit_lines(audit: &AuditRow, may_miss: bool) -> Vec<String> {
             row.at_ns % 1_000_000_000 / 1_000,
             row.what,
             row.eventpoll,
-            if row.contended { "where several tasks acted" } else { "where one task acted" },
+            if row.contended { "where several tasks act" } else { "where one task acts" },
             list(&row.missing),
             list(&row.surplus),
         ));
@@ -259,11 +259,11 @@ fn of_differences(number: u64) -> String {
     format!("{number} {}", if number == 1 { "difference is" } else { "differences are" })
 }
 
-/// What a difference means around which several tasks acted.
-const AUDIT_CONTENDED: &str = "where several tasks acted on the eventpoll between walks: what they do at the same time can be told in another \
-    order than the kernel did it";
-/// What a difference means around which one task acted.
-const AUDIT_ALONE: &str = "where one task alone acted on the eventpoll";
+/// What a difference means where several tasks act.
+const AUDIT_CONTENDED: &str = "where several tasks act on the eventpoll: what they do at the same time can be told in another order than the \
+    kernel did it";
+/// What a difference means where one task acts.
+const AUDIT_ALONE: &str = "where one task alone acts on the eventpoll";
 const AUDIT_MISTAKE: &str = "a mistake of eptrace, please report it";
 const AUDIT_MISSING: &str =
     "a mistake of eptrace, or of events that are missing (lost, or not to be seen on this kernel)";
@@ -412,18 +412,18 @@ mod tests {
             missing: vec!["fd 5".to_owned()],
             surplus: Vec::new(),
         });
-        let only = |actors: &str| {
+        let only = |who: &str| {
             format!(
-                "audit: 2.000003 s, the ready list of demo/7:3, where {actors} acted: only the kernel has fd 5; only the model has nothing"
+                "audit: 2.000003 s, the ready list of demo/7:3, where {who}: only the kernel has fd 5; only the model has nothing"
             )
         };
         let alone = |why: &str| format!("audit: 1 difference is {AUDIT_ALONE}: {why}");
-        assert_eq!(audit_lines(&audit, false)[1..], [only("one task"), alone(AUDIT_MISTAKE)]);
-        assert_eq!(audit_lines(&audit, true)[1..], [only("one task"), alone(AUDIT_MISSING)]);
+        assert_eq!(audit_lines(&audit, false)[1..], [only("one task acts"), alone(AUDIT_MISTAKE)]);
+        assert_eq!(audit_lines(&audit, true)[1..], [only("one task acts"), alone(AUDIT_MISSING)]);
         audit.differences = 3;
         audit.contended = 2;
         audit.first[0].contended = true;
         let contended = format!("audit: 2 differences are {AUDIT_CONTENDED}");
-        assert_eq!(audit_lines(&audit, false)[1..], [only("several tasks"), contended, alone(AUDIT_MISTAKE)]);
+        assert_eq!(audit_lines(&audit, false)[1..], [only("several tasks act"), contended, alone(AUDIT_MISTAKE)]);
     }
 }

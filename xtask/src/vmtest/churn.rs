@@ -124,7 +124,7 @@ fn audited(report: &Value, churn: Churn) -> Result<Run> {
     }
     let first = audit.get("first").map_or_else(String::new, Value::to_string);
     Ok(Run::Differs(anyhow!(
-        "{differences} of {comparisons} comparisons differ, {alone} of them where one task acted: {first}"
+        "{differences} of {comparisons} comparisons differ, {alone} of them where one task acts: {first}"
     )))
 }
 

@@ -154,7 +154,7 @@ impl Matrix {
         let sum = |of: fn(&Counts) -> u64| self.counts.values().map(of).sum::<u64>();
         let _ = writeln!(
             out,
-            "\nTogether: {} of {} runs equal, {} counts compared, {} audit comparisons, {} differences, {} where one task alone acted.",
+            "\nTogether: {} of {} runs equal, {} counts compared, {} audit comparisons, {} differences, {} where one task alone acts.",
             sum(|counts| counts.equal),
             sum(|counts| counts.runs),
             sum(|counts| counts.compared),
@@ -179,8 +179,8 @@ const COUNTS: &str = "
 
 Each demo counts its own calls. *equal* are the runs in which every one of these counts is the trace's, task by task; *lost* are
 events that the trace says it lost. *comparisons* and *differences* are the audit's: the reconstructed ready list beside the
-kernel's own; *alone* are the differences where one task alone acted on the eventpoll around the walk. What several do at the same
-time can be told in another order than the kernel did it.
+kernel's own; *alone* are the differences where one task alone acts on the eventpoll. What several do at the same time can be
+told in another order than the kernel did it.
 
 | kernel | backend | demo | runs | equal | counts compared | lost | comparisons | differences | alone |
 |---|---|---|---:|---:|---:|---:|---:|---:|---:|
@@ -239,7 +239,7 @@ mod tests {
             "- **scan** is missing: gone. On 6.1 with kprobe.",
             "- `int f(int a)` on 6.1\n",
             "| 6.1.0-56-cloud-amd64 | kprobe | churn | 2 | 1 | 2 | 4 | 14 | 4 | 2 |",
-            "\nTogether: 1 of 2 runs equal, 2 counts compared, 14 audit comparisons, 4 differences, 2 where one task alone acted.\n",
+            "\nTogether: 1 of 2 runs equal, 2 counts compared, 14 audit comparisons, 4 differences, 2 where one task alone acts.\n",
         ] {
             assert!(text.contains(expected), "no {expected:?} in\n{text}");
         }
