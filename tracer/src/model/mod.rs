@@ -57,7 +57,7 @@ pub use returning::{Latencies, Took, Way};
 pub use task::{OpenWait, Task, Tasks, comm};
 pub use wakeup::{Wakeup, Wakeups};
 
-use crate::event::{Event, MarkKind};
+use crate::event::{Event, Hooked, MarkKind};
 use limits::bump;
 
 /// When the trace began and ended, nanoseconds of `CLOCK_MONOTONIC`.
@@ -113,6 +113,7 @@ pub struct Model {
     events: u64,
     scans: u64,
     nested: u64,
+    last_hooked: Option<Hooked>,
     batched: usize,
     totals: Counts,
     ready: Memberships,

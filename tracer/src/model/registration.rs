@@ -98,6 +98,7 @@ impl Model {
     }
 
     pub(super) fn on_hooked(&mut self, hooked: &Hooked) {
+        self.last_hooked = Some(*hooked);
         let Some(ep) = self.eventpolls.at(hooked.ep, &self.limits, &mut self.exceeded) else {
             return;
         };
@@ -221,11 +222,19 @@ impl Model {
     }
 
     pub(super) fn on_file_info(&mut self, info: &FileInfo) {
-        if self.files.contradicts(info) {
+        let another = self.files.contradicts(info);
+        if another {
             self.end_file(info.file, Went::Unknown);
         }
         let id = self.files.at(info.file, &self.limits, &mut self.exceeded);
         self.files.learn(id, info);
+        // An ADD tells its hook first, and then what the file is: that item is of this file, and not of the one that was here before.
+        let told_by = |hooked: &Hooked| {
+            (hooked.file, hooked.header.ts_ns, hooked.header.tid) == (info.file, info.header.ts_ns, info.header.tid)
+        };
+        if let Some(hooked) = self.last_hooked.filter(|hooked| another && told_by(hooked)) {
+            self.on_hooked(&hooked);
+        }
     }
 
     pub(super) fn on_eventpoll_seen(&mut self, seen: &EventpollSeen) {

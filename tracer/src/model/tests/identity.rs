@@ -55,6 +55,27 @@ fn a_mask_that_another_mod_has_replaced_is_not_the_items() {
 }
 
 #[test]
+fn an_item_stays_when_its_add_tells_that_another_file_was_at_the_address_before() {
+    let mut trace = Trace::new();
+    let old = Item::socket(1, LISTENER, LT);
+    let new = Item { epi: 0x2_0000, fd: 9, ..old };
+    trace.describes(old.file, 0x6000);
+    trace.add(PID, old);
+    trace.ctl(PID, 2, old, 0);
+    trace.hooked(101, new);
+    let header = *trace.events.last().and_then(Event::header).unwrap();
+    trace.describes(new.file, 0x7000);
+    if let Some(Event::FileInfo(info)) = trace.events.last_mut() {
+        info.header = header;
+    }
+    let model = trace.model();
+    let items: Vec<_> = model.items().iter().map(|item| (item.epi, item.fd, item.adding)).collect();
+    assert_eq!(items, [(new.epi, 9, Some(101))]);
+    let files: Vec<_> = model.files().iter().map(|file| (file.alive, file.info.map(|info| info.f_op))).collect();
+    assert_eq!(files, [(false, Some(0x6000)), (true, Some(0x7000))]);
+}
+
+#[test]
 fn an_eventpoll_address_that_is_used_again_is_another_eventpoll() {
     let mut trace = Trace::new();
     trace.add(PID, Item::socket(1, LISTENER, LT));
