@@ -79,15 +79,14 @@ impl Model {
         let (tid, ts_ns) = (header.tid, header.ts_ns);
         let begun = self.watch.last.get(&tid).copied().unwrap_or(0);
         match event {
-            Event::Ctl(e) => self.acts(e.ep, tid, begun),
-            Event::Hooked(e) => self.acts(e.ep, tid, begun),
-            Event::Scan(e) => self.acts(e.ep, tid, begun),
+            Event::Ctl(e) => self.acts_at(e.ep, tid, begun),
+            Event::Hooked(e) => self.acts_at(e.ep, tid, begun),
+            Event::Scan(e) => self.acts_at(e.ep, tid, begun),
             Event::FileGone(e) => {
                 let items = self.files.live_at(e.file).map(|file| self.items.of_file(file.id)).unwrap_or_default();
                 for id in items {
-                    let ep = self.items.get(id).and_then(|item| self.eventpolls.get(item.ep));
-                    let Some(address) = ep.map(|ep| ep.address) else { continue };
-                    self.acts(address, tid, begun);
+                    let ep = self.items.get(id).map(|item| item.ep);
+                    self.acts(ep, tid, begun);
                 }
             }
             Event::EventpollGone(e) => {
@@ -105,8 +104,13 @@ impl Model {
     }
 
     /// A task does something to the eventpoll at this address, which may have been under way since `begun`.
-    fn acts(&mut self, address: u64, tid: u32, begun: u64) {
-        let Some(id) = self.eventpolls.at(address, &self.limits, &mut self.exceeded) else { return };
+    fn acts_at(&mut self, address: u64, tid: u32, begun: u64) {
+        let ep = self.eventpolls.at(address, &self.limits, &mut self.exceeded);
+        self.acts(ep, tid, begun);
+    }
+
+    fn acts(&mut self, ep: Option<EpId>, tid: u32, begun: u64) {
+        let Some(id) = ep else { return };
         if let Some(ep) = self.eventpolls.get_mut(id) {
             ep.actors = ep.actors.and(tid);
         }

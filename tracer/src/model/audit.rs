@@ -278,16 +278,12 @@ impl Model {
                         .map(|(ts_ns, on)| (ts_ns, on, item.stay.is_some(), item.epi, item.fd));
                 }
             });
-            let Some((ts_ns, on, is, epi, fd)) = told.filter(|_| !batch.truncated) else { continue };
+            let differs = told.filter(|(_, on, is, ..)| on != is && !batch.truncated);
+            let Some((ts_ns, on, _, epi, fd)) = differs else { continue };
             let mut difference = Difference::of(ts_ns, ep, "the ready list, decided later");
-            if on && !is {
-                difference.missing.push((epi, Some(fd)));
-            } else if is && !on {
-                difference.surplus.push((epi, Some(fd)));
-            }
-            if on != is {
-                self.items.change(id, |item| item.doubt = true);
-            }
+            let only = if on { &mut difference.missing } else { &mut difference.surplus };
+            only.push((epi, Some(fd)));
+            self.items.change(id, |item| item.doubt = true);
             self.differs(difference, self.tid(task));
         }
     }

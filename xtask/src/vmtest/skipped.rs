@@ -48,8 +48,8 @@ pub(super) fn skips(report: &Value) -> bool {
 
 /// Whether the kernel may have skipped kprobes without counting them, which the report says: before 6.7.
 pub(super) fn uncounted(report: &Value) -> bool {
-    let limits = report["limits"].as_array().into_iter().flatten().filter_map(Value::as_str);
-    limits.into_iter().any(|limit| limit.contains("cannot count the kprobes that it skips"))
+    let mut limits = report["limits"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    limits.any(|limit| limit.contains("cannot count the kprobes that it skips"))
 }
 
 /// Whether scans may be lost for want of instances: 5.10 alone needs kretprobes for them, and without preemption it has as many instances

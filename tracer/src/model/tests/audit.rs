@@ -1,6 +1,6 @@
 //! The model beside walks of the kernel's lists: what agrees, what differs, and what says nothing.
 
-use tracer_common::events::{Audited, AuditedItem, FileGone, Scan, audit_flags, audit_list, audit_moment, scan_flags};
+use tracer_common::events::{Audited, AuditedItem, FileGone, audit_flags, audit_list, audit_moment, scan_flags};
 
 use crate::event::Event;
 use crate::model::audit::Audit;
@@ -253,8 +253,7 @@ fn other_calls_back(trace: &mut Trace, item: Item) {
 
 /// Another task scans the list and finds nothing ready.
 fn other_scans(trace: &mut Trace, _: Item) {
-    let header = trace.header(OTHER);
-    trace.events.push(Event::Scan(Scan { header, ep: ep(1), first_left: 0, delivered: 0, flags: 0 }));
+    trace.scan(OTHER, ep(1), 0, 0);
 }
 
 fn other_closes(trace: &mut Trace, item: Item) {
