@@ -29,6 +29,8 @@ pub mod audit_list {
     pub const READY: u32 = 0;
     /// The scan's own list: what it did not reach.
     pub const LEFT_OVER: u32 = 1;
+    /// `eventpoll.ovflist`: what was called back during the scan, last first.
+    pub const OVERFLOW: u32 = 2;
 }
 
 /// One walk is over; its items came before, with the same `ts_ns`, `cpu` and `tid`.
@@ -43,7 +45,7 @@ pub struct Audited {
     pub moment: u32,
     /// [`audit_flags`]
     pub flags: u32,
-    /// Items told, of both lists.
+    /// Items told, of all lists.
     pub count: u32,
     /// Zero.
     pub pad: u32,

@@ -44,6 +44,12 @@ impl Sequencer {
         }
     }
 
+    /// How many events are held back.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.held.len()
+    }
+
     /// Appends to `out` the events that nothing can precede any more. `now_ns` is `CLOCK_MONOTONIC` from before the ring buffer
     /// was last found empty.
     pub fn release(&mut self, now_ns: u64, out: &mut Vec<Event>) {

@@ -117,6 +117,8 @@ impl Model {
         let ready: Vec<u64> = on(audit_list::READY).collect();
         if walk.moment == audit_moment::SCAN_END {
             let left: Vec<u64> = on(audit_list::LEFT_OVER).collect();
+            let overflow: Vec<u64> = on(audit_list::OVERFLOW).collect();
+            self.compare_overflow(walk, ep, &overflow, truncated);
             self.compare_scan(walk, ep, &ready, &left, truncated);
         } else {
             self.compare_list(walk, ep, &ready, truncated);
@@ -126,8 +128,12 @@ impl Model {
     /// The whole ready list at a moment when nothing was under way.
     fn compare_list(&mut self, walk: &Audited, ep: EpId, ready: &[u64], truncated: bool) {
         self.merge_overflow(ep);
+        let ordered = self.eventpolls.get(ep).is_some_and(|ep| !ep.disorder);
         if let Some(ep) = self.eventpolls.get_mut(ep).filter(|_| !truncated) {
             ep.disorder = false;
+        }
+        if ordered {
+            self.compare_order(walk, ep, ready);
         }
         let mut difference = Difference::of(walk.header.ts_ns, ep, "the ready list");
         let ts_ns = walk.header.ts_ns;
@@ -163,6 +169,23 @@ impl Model {
         self.differs(difference, walk.header.tid);
     }
 
+    /// The places of the items on the ready list, where the model takes it that it knows them.
+    fn compare_order(&mut self, walk: &Audited, ep: EpId, ready: &[u64]) {
+        let mut difference = Difference::of(walk.header.ts_ns, ep, "the order of the ready list");
+        let mut last = 0;
+        for item in ready.iter().filter_map(|epi| self.item_in(ep, *epi)).filter_map(|id| self.items.get(id)) {
+            let Some(stay) = item.stay.filter(|stay| !stay.tentative) else { continue };
+            if item.doubt || item.ending || item.adding.is_some() {
+                continue;
+            }
+            if stay.rank < last {
+                difference.missing.push((item.epi, Some(item.fd)));
+            }
+            last = last.max(stay.rank);
+        }
+        self.differs(difference, walk.header.tid);
+    }
+
     /// What the model has on a list and a whole walk did not find.
     fn compare_absent(&mut self, ep: EpId, ts_ns: u64, seen: &BTreeSet<ItemId>, difference: &mut Difference) {
         for id in self.items.waiting(ep, usize::MAX) {
@@ -192,6 +215,34 @@ impl Model {
         }
     }
 
+    /// What was called back during the scan that now ends.
+    fn compare_overflow(&mut self, walk: &Audited, ep: EpId, overflow: &[u64], truncated: bool) {
+        let task = self.tasks.live_at(walk.header.tid).filter(|task| task.batch.ep == Some(ep));
+        let Some(expected) = task.map(|task| task.batch.overflowed.clone()) else { return };
+        let mut difference = Difference::of(walk.header.ts_ns, ep, "the overflow list");
+        let mut found = BTreeSet::new();
+        for epi in overflow {
+            match self.item_in(ep, *epi) {
+                Some(id) => {
+                    found.insert(id);
+                }
+                None => self.stranger(ep, *epi, &mut difference),
+            }
+        }
+        let expected = BTreeSet::from_iter(expected);
+        let place = |id: &ItemId| {
+            self.items.get(*id).filter(|item| !item.doubt && !item.ending).map(|item| (item.epi, Some(item.fd)))
+        };
+        difference.missing.extend(found.difference(&expected).filter_map(place));
+        if !truncated {
+            difference.surplus.extend(expected.difference(&found).filter_map(place));
+        }
+        for id in found.symmetric_difference(&expected) {
+            self.items.change(*id, |item| item.doubt = true);
+        }
+        self.differs(difference, walk.header.tid);
+    }
+
     /// The lists at a scan's end: what it left over is known now, what it put back when its wait returns.
     fn compare_scan(&mut self, walk: &Audited, ep: EpId, ready: &[u64], left: &[u64], truncated: bool) {
         let mut difference = Difference::of(walk.header.ts_ns, ep, "what a scan left over");
@@ -209,7 +260,6 @@ impl Model {
         if batch.is_some_and(|batch| !batch.reach_known) {
             // The model knows that it does not know how far the scan came.
             self.audit.doubtful = self.audit.doubtful.saturating_add(left.len() as u64);
-            bump(&mut self.audit.comparisons);
             self.differs(difference, walk.header.tid);
             return;
         }

@@ -139,6 +139,8 @@ pub(crate) struct Batch {
     pub(crate) left_over: bool,
     /// The rank of the last item delivered.
     pub(crate) last_delivered: u64,
+    /// What was on the overflow list when the scan ended.
+    pub(crate) overflowed: Vec<ItemId>,
     /// Items that were delivered and put back.
     pub(crate) requeued: BTreeSet<ItemId>,
     /// Items that a walk of the kernel's list found put back (`--audit`), and when.

@@ -54,7 +54,7 @@ impl Model {
             ids.truncate(room);
         }
         let fate = self.fate(task, scan);
-        self.rank_requeues(&ids);
+        let overflowed = self.rank_requeues(&ids);
         let mut taken = BTreeMap::new();
         for id in ids {
             match self.items.change(id, |item| moved(item, &fate)) {
@@ -74,6 +74,7 @@ impl Model {
                 reach_known: fate.reach_known,
                 order_known: fate.order_known,
                 left_over: has(scan_flags::LEFT_OVER),
+                overflowed,
                 ..Batch::default()
             };
         }
@@ -112,14 +113,14 @@ impl Model {
     }
 
     /// Gives what is taken new places behind what came meanwhile, in the old order: `ep_done_scan` puts the overflow list before
-    /// what was put back. What is left over keeps its place, which is before both.
-    fn rank_requeues(&mut self, ids: &[ItemId]) {
+    /// what was put back. What is left over keeps its place, which is before both. Returns what is on the overflow list.
+    fn rank_requeues(&mut self, ids: &[ItemId]) -> Vec<ItemId> {
         let overflowed = |item: &Item| item.overflow.map(|overflow| (overflow, item.id));
         let mut overflow: Vec<_> = ids.iter().filter_map(|id| self.items.get(*id)).filter_map(overflowed).collect();
         overflow.sort_unstable_by_key(|(overflow, id)| (overflow.rank, *id));
-        for (overflow, id) in overflow {
+        for (overflow, id) in &overflow {
             let rank = self.next_rank();
-            self.items.change(id, |item| item.overflow = Some(Overflow { rank, ..overflow }));
+            self.items.change(*id, |item| item.overflow = Some(Overflow { rank, ..*overflow }));
         }
         let stays = |item: &Item| item.stay.map(|stay| (stay.rank, item.id));
         let mut listed: Vec<_> = ids.iter().filter_map(|id| self.items.get(*id)).filter_map(stays).collect();
@@ -128,6 +129,7 @@ impl Model {
             let rank = self.next_rank();
             self.items.change(id, |item| item.requeue_rank = rank);
         }
+        overflow.into_iter().map(|(_, id)| id).collect()
     }
 
     /// A wait returned an event.

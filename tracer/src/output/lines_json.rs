@@ -111,7 +111,11 @@ fn details(event: &Event, info: &TraceInfo, model: &Model) -> (&'static str, Val
         Event::AuditedItem(e) => (
             "audited-item",
             json!({ "ep": hex(e.ep), "eventpoll": eventpoll(model, e.ep), "epi": hex(e.epi), "index": e.index,
-                "list": if e.list == audit_list::READY { "ready" } else { "left over" } }),
+                "list": match e.list {
+                    audit_list::READY => "ready",
+                    audit_list::OVERFLOW => "overflow",
+                    _ => "left over",
+                } }),
         ),
         Event::Loss(e) => (
             "loss",

@@ -1,6 +1,8 @@
 //! The model beside walks of the kernel's lists: what agrees, what differs, and what says nothing.
 
-use tracer_common::events::{Audited, AuditedItem, FileGone, audit_flags, audit_list, audit_moment, scan_flags};
+use tracer_common::events::{
+    Audited, AuditedItem, FileGone, audit_flags, audit_list, audit_moment, callback_flags, scan_flags,
+};
 
 use crate::event::Event;
 use crate::model::audit::Audit;
@@ -199,6 +201,40 @@ fn what_a_scan_left_over_is_compared_at_its_end() {
         trace.leave(101, ep(1), Ok(&[first]));
     });
     assert_eq!(told(&differs), [("what a scan left over", vec![], vec![Some(4)])]);
+}
+
+/// A scan during which the second item is called back, as the model is told if `told`, and that a walk sees end with `over` on the
+/// overflow list.
+fn overflowed(told: bool, over: impl FnOnce(Item, Item) -> Option<Item>) -> Audit {
+    audited(|trace| {
+        let (first, second) = two(trace, ET);
+        trace.enter(101, ep(1));
+        if told {
+            trace.callback(second, callback_flags::SCANNING, 0);
+        }
+        trace.scan(101, ep(1), 1, scan_flags::OVERFLOW);
+        let header = trace.header(101);
+        let over = over(first, second);
+        if let Some(Item { epi, .. }) = over {
+            let list = audit_list::OVERFLOW;
+            trace.events.push(Event::AuditedItem(AuditedItem { header, ep: ep(1), epi, list, index: 0 }));
+        }
+        let (moment, count) = (audit_moment::SCAN_END, u32::from(over.is_some()));
+        trace.events.push(Event::Audited(Audited { header, ep: ep(1), moment, flags: VALID, count, pad: 0 }));
+        trace.leave(101, ep(1), Ok(&[first]));
+    })
+}
+
+#[test]
+fn the_overflow_list_is_compared_at_a_scans_end() {
+    assert_eq!(told(&overflowed(true, |_, second| Some(second))), []);
+    assert_eq!(told(&overflowed(false, |_, _| None)), []);
+    let missing = overflowed(false, |_, second| Some(second));
+    assert_eq!(told(&missing), [("the overflow list", vec![Some(4)], vec![])]);
+    let surplus = overflowed(true, |_, _| None);
+    assert_eq!(told(&surplus), [("the overflow list", vec![], vec![Some(4)])]);
+    let unknown = overflowed(false, |first, _| Some(Item { epi: 0x3_0000, ..first }));
+    assert_eq!(told(&unknown), [("the overflow list", vec![None], vec![])]);
 }
 
 #[test]
