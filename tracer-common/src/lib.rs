@@ -13,7 +13,7 @@ pub mod snapshot;
 
 pub use config::{CAST, Config, Layout, MAX_BYTES_OF_EPITEM, MAX_LONGS_IN_PLACE, OFFSET_UNKNOWN, epitem_shape};
 pub use header::{Header, Kind};
-pub use loss::{HOOKS, Hook, LOSS_SLOTS, Miss, RESCUE_SLOTS, Rescue};
+pub use loss::{HOOKS, Hook, LOSS_STRIDE, LOSSES_MAP, Miss, RESCUE_SLOTS, Rescue};
 
 /// The version of everything in this crate. The probes' ring buffer map carries it in its name
 /// ([`EVENTS_MAP`]), so that a collector cannot read an object of another version.

@@ -118,7 +118,7 @@ impl Miss {
         }
     }
 
-    /// The slot of the per-CPU loss array that counts this reason at this hook.
+    /// The slot among a CPU's [`LOSS_STRIDE`] that counts this reason at this hook.
     #[must_use]
     pub const fn slot(self, hook: Hook) -> u32 {
         hook as u32 * MISSES + self as u32
@@ -148,8 +148,12 @@ impl Rescue {
 /// Entries of the per-CPU array of rescues.
 pub const RESCUE_SLOTS: u32 = HOOKS * 3;
 
-/// Entries of the per-CPU loss array.
-pub const LOSS_SLOTS: u32 = HOOKS * MISSES;
+/// The array of loss counters in the object.
+pub const LOSSES_MAP: &str = "LOSSES";
+
+/// From one CPU's loss counters to the next one's in [`LOSSES_MAP`], in counters: whole cache lines.
+pub const LOSS_STRIDE: u32 = 128;
+const _: () = assert!(HOOKS * MISSES <= LOSS_STRIDE);
 
 /// How many hooks there are.
 pub const HOOKS: u32 = 15;

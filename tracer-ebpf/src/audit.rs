@@ -2,7 +2,7 @@
 //!
 //! A walk takes no lock. It counts only when nothing changed the lists meanwhile: everything that does (a callback, `epoll_ctl`,
 //! the end of a scan, the end of a file) says when it begins and when it ends, per eventpoll, and a scan in between shows in
-//! `ep->ovflist`. The list is followed by reads that cannot fault, for at most [`WALK_ITEMS`] items.
+//! `ep->ovflist`. The list is followed by reads that cannot fault, for at most [`WALK_STEPS`] steps.
 
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::Array;
@@ -14,8 +14,8 @@ use crate::emit::{Now, count, emit};
 use crate::globals::{config, offset};
 use crate::kread;
 
-/// The most items of one list that a walk tells.
-const WALK_ITEMS: u32 = 64;
+/// How far a walk goes: a step for each item, and for the end of each list.
+const WALK_STEPS: u32 = 96;
 /// A power of two. Eventpolls that share a slot only make walks count less often.
 const SLOTS: u32 = 4096;
 /// Of `EP_UNACTIVE_PTR` (fs/eventpoll.c): no scan runs.
@@ -139,16 +139,15 @@ fn quiet_walk(now: Now, ep: u64, before: Snapshot) -> Result<(u32, u32), Miss> {
     if kread::kernel::<u64>(ovflist)? != UNACTIVE {
         return Err(Miss::NoEntry);
     }
-    let list = List { head: ep + offset!(ep_rdllist) as u64, name: audit_list::READY };
-    let (told, more) = items(now, ep, &list)?;
+    let (told, more) = items(now, ep, None)?;
     let after = snapshot(ep);
     let quiet = after.begun == before.begun && kread::kernel::<u64>(ovflist)? == UNACTIVE;
     let valid = if quiet { audit_flags::VALID } else { 0 };
     Ok((valid | more, told))
 }
 
-/// A scan ends: the ready list holds what it put back, `left` what it did not reach. `ep->mtx` is held and callbacks go to the
-/// overflow list, so neither changes. What is under way elsewhere is not
+/// A scan ends: the ready list holds what it put back, `left` what it did not reach, and the overflow list what was called back
+/// meanwhile. `ep->mtx` is held, so only a callback can change one of them. What is under way elsewhere is not
 /// told yet: then the walk does not count. `before` is older than `now`.
 #[inline(always)]
 pub(crate) fn scan_ends(now: Now, ep: u64, left: u64, before: Snapshot) {
@@ -157,43 +156,73 @@ pub(crate) fn scan_ends(now: Now, ep: u64, left: u64, before: Snapshot) {
 
 #[inline(always)]
 fn scan_lists(now: Now, ep: u64, left: u64, before: Snapshot) -> Result<(), Miss> {
-    let ready = List { head: ep + offset!(ep_rdllist) as u64, name: audit_list::READY };
-    let (told, more) = items(now, ep, &ready)?;
-    let left = List { head: left, name: audit_list::LEFT_OVER };
-    let (told_left, more_left) = items(now, ep, &left)?;
+    let (told, more) = items(now, ep, Some(left))?;
     let after = snapshot(ep);
     let quiet = before.begun == before.ended && after.begun == before.begun;
     let valid = if quiet { audit_flags::VALID } else { 0 };
-    tell(now, ep, audit_moment::SCAN_END, valid | more | more_left, told + told_left)
+    tell(now, ep, audit_moment::SCAN_END, valid | more, told)
 }
 
-/// A `struct list_head` of epitems.
+/// A list of epitems, as a walk follows it.
 struct List {
-    head: u64,
+    /// [`audit_list`]
     name: u32,
+    /// Where the address of the first link is.
+    first: u64,
+    /// The link behind the last.
+    end: u64,
+    /// From an epitem to its link, and from a link to the address of the next, in bytes.
+    link: u64,
+    next: u64,
 }
 
-/// Tells the items of a list: how many, and whether there are more.
-#[inline(always)]
-fn items(now: Now, ep: u64, list: &List) -> Result<(u32, u32), Miss> {
-    let mut link: u64 = kread::kernel(list.head)?;
-    let mut told = 0;
-    while told < WALK_ITEMS {
-        if link == list.head {
-            return Ok((told, 0));
-        }
-        emit::<AuditedItem>(now, |record| {
-            // SAFETY: `emit` gives a slot for one record.
-            let record = unsafe { &mut *record };
-            record.ep = ep;
-            record.epi = link.wrapping_sub(offset!(epitem_rdllink) as u64);
-            record.list = list.name;
-            record.index = told;
-        })?;
-        told += 1;
-        link = kread::kernel(link)?;
+impl List {
+    /// A `struct list_head` of `epitem.rdllink`.
+    #[inline(always)]
+    fn linked(head: u64, name: u32) -> Self {
+        Self { name, first: head, end: head, link: offset!(epitem_rdllink) as u64, next: 0 }
     }
-    Ok((told, if link == list.head { 0 } else { audit_flags::TRUNCATED }))
+
+    /// `eventpoll.ovflist` of a scan that runs: the first epitem; each has the next, the last has none.
+    #[inline(always)]
+    fn overflow(ep: u64) -> Self {
+        let first = ep + offset!(ep_ovflist) as u64;
+        Self { name: audit_list::OVERFLOW, first, end: 0, link: 0, next: offset!(epitem_ovflist_next) as u64 }
+    }
+}
+
+/// Tells the items of the ready list, and with `left`, the head of what a scan did not reach, those of that and of the overflow list:
+/// how many, and whether there are more. All in one loop: the verifier would go through loops one after another as often as they
+/// can end differently.
+#[inline(always)]
+fn items(now: Now, ep: u64, left: Option<u64>) -> Result<(u32, u32), Miss> {
+    let mut list = List::linked(ep + offset!(ep_rdllist) as u64, audit_list::READY);
+    let mut link: u64 = kread::kernel(list.first)?;
+    let (mut told, mut index) = (0, 0);
+    for _ in 0..WALK_STEPS {
+        if link != list.end {
+            emit::<AuditedItem>(now, |record| {
+                // SAFETY: `emit` gives a slot for one record.
+                let record = unsafe { &mut *record };
+                record.ep = ep;
+                record.epi = link.wrapping_sub(list.link);
+                record.list = list.name;
+                record.index = index;
+            })?;
+            told += 1;
+            index += 1;
+            link = kread::kernel(link.wrapping_add(list.next))?;
+            continue;
+        }
+        list = match (list.name, left) {
+            (audit_list::READY, Some(left)) => List::linked(left, audit_list::LEFT_OVER),
+            (audit_list::LEFT_OVER, _) => List::overflow(ep),
+            _ => return Ok((told, 0)),
+        };
+        index = 0;
+        link = kread::kernel(list.first)?;
+    }
+    Ok((told, audit_flags::TRUNCATED))
 }
 
 #[inline(always)]

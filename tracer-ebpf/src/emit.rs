@@ -4,8 +4,9 @@ use aya_ebpf::bindings::BPF_RB_NO_WAKEUP;
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_get_smp_processor_id, bpf_ktime_get_ns};
 use tracer_common::events::Record;
 use tracer_common::snapshot::Found;
-use tracer_common::{Header, Hook, Miss};
+use tracer_common::{Header, Hook, LOSS_STRIDE, Miss};
 
+use crate::atomic::add_one;
 use crate::maps::{EVENTS, LOSSES};
 
 /// The moment a probe runs, and the current task.
@@ -90,9 +91,11 @@ unsafe fn write<T: 'static>(kind: u16, cpu: u32, now: Now, fill: impl FnOnce(*mu
 /// Counts what a probe could not report.
 #[inline(always)]
 pub(crate) fn count(hook: Hook, miss: Miss) {
-    if let Some(counter) = LOSSES.get_ptr_mut(miss.slot(hook)) {
-        // SAFETY: a map value outlives the program's run; the slot belongs to this CPU.
-        unsafe { *counter += 1 };
+    // SAFETY: a helper without arguments.
+    let cpu = unsafe { bpf_get_smp_processor_id() };
+    if let Some(counter) = LOSSES.get_ptr_mut(cpu * LOSS_STRIDE + miss.slot(hook)) {
+        // SAFETY: a map value outlives the program's run.
+        unsafe { add_one(counter) };
     }
 }
 

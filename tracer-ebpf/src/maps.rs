@@ -1,8 +1,9 @@
 //! All maps of the object. Their sizes are defaults: the loader sets those that the user chose.
 
+use aya_ebpf::bindings::BPF_F_MMAPABLE;
 use aya_ebpf::macros::map;
-use aya_ebpf::maps::{Array, HashMap, PerCpuArray, RingBuf};
-use tracer_common::LOSS_SLOTS;
+use aya_ebpf::maps::{Array, HashMap, RingBuf};
+use tracer_common::LOSS_STRIDE;
 
 use crate::context::CpuContext;
 use crate::tasks::TaskState;
@@ -15,9 +16,10 @@ pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(16 << 20, 0);
 #[map]
 pub(crate) static ENABLED: Array<u32> = Array::with_max_entries(1, 0);
 
-/// What could not be reported, by hook and reason (`Miss::slot`).
+/// What could not be reported, by CPU, hook and reason (`Miss::slot`). The collector maps it, which a per-CPU array does not allow. The
+/// loader makes room for all CPUs there can be.
 #[map]
-pub(crate) static LOSSES: PerCpuArray<u64> = PerCpuArray::with_max_entries(LOSS_SLOTS, 0);
+pub(crate) static LOSSES: Array<u64> = Array::with_max_entries(LOSS_STRIDE, BPF_F_MMAPABLE);
 
 /// Thread groups under trace.
 #[map]

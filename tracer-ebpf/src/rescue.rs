@@ -185,8 +185,12 @@ fn called(state: *mut TaskState, point: Point) -> bool {
 /// The last of the copies was at the place.
 #[inline(always)]
 fn passed(tid: u32, point: Point) {
-    if matches!(point, Point::Exit) {
-        tasks::forget(tid);
+    match point {
+        Point::Exit => tasks::forget(tid),
+        Point::FileGone | Point::AuditRelease => {
+            tasks::forget_if_made_for_end(tid);
+        }
+        _ => {}
     }
 }
 

@@ -13,6 +13,8 @@ pub(crate) const NAMED: u32 = 1 << 1;
 pub(crate) const IN_IO_CTL: u32 = 1 << 2;
 /// The task is not under trace, but uses an eventpoll that is.
 pub(crate) const STRANGER: u32 = 1 << 3;
+/// The state was made for the end of a file, and for nothing else so far: the task may be past its own end, which closes its files.
+const FOR_END: u32 = 1 << 4;
 
 /// A task's calls in progress.
 #[derive(Clone, Copy)]
@@ -59,7 +61,10 @@ pub(crate) struct TaskState {
     pub(crate) told: u64,
 }
 
-const EMPTY: TaskState = TaskState {
+/// What a new state is copied from: on a program's stack it would take half of that.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = ".rodata")]
+static EMPTY: TaskState = TaskState {
     flags: 0,
     epfd: -1,
     ep: 0,
@@ -94,8 +99,34 @@ pub(crate) fn get_or_make(tid: u32) -> Result<*mut TaskState, Miss> {
     if let Some(state) = TASKS.get_ptr_mut(tid) {
         return Ok(state);
     }
-    let _ = TASKS.insert(tid, EMPTY, 0);
+    let _ = TASKS.insert(tid, &EMPTY, 0);
     TASKS.get_ptr_mut(tid).ok_or(Miss::MapFull)
+}
+
+/// As [`get_or_make`], for the end of a file or an eventpoll.
+#[inline(always)]
+pub(crate) fn get_or_make_for_end(tid: u32) -> Result<*mut TaskState, Miss> {
+    if let Some(state) = TASKS.get_ptr_mut(tid) {
+        return Ok(state);
+    }
+    let state = get_or_make(tid)?;
+    // SAFETY: a map value outlives the program's run; only this task's own calls write to it.
+    unsafe { (*state).flags = FOR_END };
+    Ok(state)
+}
+
+/// The end that a state was made for is over: a task that has ended already would never be forgotten. Whether there is a file whose
+/// end was not told.
+#[inline(always)]
+pub(crate) fn forget_if_made_for_end(tid: u32) -> bool {
+    let Some(state) = get(tid) else { return false };
+    // SAFETY: a map value outlives the program's run.
+    let (flags, file) = unsafe { ((*state).flags, (*state).ending_file) };
+    if flags != FOR_END {
+        return false;
+    }
+    forget(tid);
+    file != 0
 }
 
 /// Whether a task has a state with this flag.

@@ -7,13 +7,14 @@
 use std::process::Command;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use aya::maps::{Array, PerCpuArray, RingBuf};
+use aya::maps::{Array, RingBuf};
 use eptrace::probes::OBJECT;
 use eptrace::probes::attach::{How, Sizes, attach, load};
 use eptrace::probes::catalog::{Attach, Backend, Need, Program, Variant};
 use eptrace::probes::facts::Facts;
+use eptrace::probes::losses::Losses;
 use eptrace::probes::plan::{HookPlan, Preference, Purpose, plan};
-use tracer_common::{EVENTS_MAP, Hook, Miss};
+use tracer_common::{EVENTS_MAP, Hook};
 
 /// Room for a million callbacks.
 const RING_BYTES: u32 = 128 << 20;
@@ -78,8 +79,7 @@ fn main() -> Result<()> {
     let (program, arguments) = command.split_first().context("which command?")?;
     let status = Command::new(program).args(arguments).status().with_context(|| format!("cannot run {program}"))?;
     ensure!(status.success(), "{program} ended with {status}");
-    let losses: PerCpuArray<_, u64> = PerCpuArray::try_from(ebpf.map("LOSSES").context("no map LOSSES")?)?;
-    let lost: u64 = losses.get(&Miss::RingFull.slot(Hook::Callback), 0)?.iter().sum();
+    let lost: u64 = Losses::open(&ebpf)?.counted().map(|(.., count)| count).sum();
     ensure!(lost == 0, "{lost} callbacks did not fit into the ring buffer and cost less");
     let mut ring = RingBuf::try_from(ebpf.take_map(EVENTS_MAP).context("no ring buffer")?)?;
     let mut callbacks = 0_u64;

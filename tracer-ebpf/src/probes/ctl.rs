@@ -9,7 +9,7 @@ use tracer_common::events::{Ctl, audit_moment, ctl_flags};
 use tracer_common::{EP_PRIVATE_BITS, Hook, Miss};
 
 use crate::audit::Snapshot;
-use crate::emit::{Now, current_tid, emit, settle};
+use crate::emit::{Now, count, current_tid, emit, settle};
 use crate::epitem::find;
 use crate::globals::config;
 use crate::rescue::{self, Point, with_twins};
@@ -19,6 +19,9 @@ use crate::{audit, context, files, filter, kread, stacks, sys_exit, tasks};
 const DEL: i32 = 2;
 /// Bits that the kernel adds to a mask or takes away: `EPOLLERR`, `EPOLLHUP`, `EPOLLWAKEUP` (`do_epoll_ctl`, fs/eventpoll.c).
 const ADDED: u32 = 0x18 | 1 << 29;
+/// `-EAGAIN`: io_uring's try found the eventpoll's mutex taken, and a worker makes the call anew (`epoll_mutex_lock`, fs/eventpoll.c,
+/// `io_epoll_ctl`, io_uring/epoll.c, 5.10 to 7.3). The system call waits for the mutex.
+const AGAIN: i32 = -11;
 
 with_twins! {
     /// 5.10 to 7.3: `int do_epoll_ctl(int epfd, int op, int fd, struct epoll_event *epds, bool nonblock)`
@@ -33,6 +36,7 @@ pub fn ctl_kprobe(ctx: ProbeContext) -> u32 {
     if !filter::enabled() {
         return 0;
     }
+    count_unended();
     match (ctx.arg(0), ctx.arg(1), ctx.arg(2), ctx.arg(3)) {
         (Some(epfd), Some(op), Some(fd), Some(event)) => settle(Hook::Ctl, begins(epfd, op, fd, event)),
         _ => 0,
@@ -75,6 +79,14 @@ with_twins! {
 fn under_way() -> bool {
     // SAFETY: a map value outlives the program's run; only this task's own calls write to it.
     tasks::get(current_tid()).is_some_and(|state| unsafe { (*state).ctl.op } != 0)
+}
+
+/// A call begins, and the task's last one has not ended: it was io_uring's, and beyond the kretprobe's instances.
+#[inline(always)]
+pub(crate) fn count_unended() {
+    if under_way() {
+        count(Hook::Ctl, Miss::NoExit);
+    }
 }
 
 /// A call in progress: what it was given, and the objects that the descriptors stood for when it began.
@@ -151,7 +163,10 @@ pub(crate) fn keep(call: Call) -> Result<(), Miss> {
     }
     let state = tasks::get_or_make(now.tid)?;
     // SAFETY: a map value outlives the program's run; only this task's own calls write to it.
-    unsafe { (*state).ctl = call };
+    let last = unsafe { core::mem::replace(&mut (*state).ctl, call) };
+    if audit::on() && last.op != 0 && last.ep != 0 {
+        audit::end(last.ep);
+    }
     rescue::begins(state, Point::Ctl);
     if audit::on() && call.ep != 0 {
         audit::begin(call.ep);
@@ -181,7 +196,7 @@ pub(crate) fn ended(ctx: *mut c_void, ret: i32) -> Result<(), Miss> {
         let [begun, ended] = unsafe { (*state).ctl_changes };
         !audit::alone(call.ep, Snapshot { begun, ended })
     };
-    let result = tell(ctx, &call, ret, if raced { ctl_flags::RACED } else { 0 });
+    let result = if ret == AGAIN { Ok(()) } else { tell(ctx, &call, ret, if raced { ctl_flags::RACED } else { 0 }) };
     if audit::on() && call.ep != 0 {
         audit::end(call.ep);
         audit::walk(call.ep, audit_moment::CTL);

@@ -11,7 +11,7 @@ use aya_ebpf::programs::{FEntryContext, FExitContext, ProbeContext, RetProbeCont
 use tracer_common::events::{BY_IO_URING, WaitEnter};
 use tracer_common::{Hook, Miss};
 
-use super::ctl::{Call, Given, ended, keep};
+use super::ctl::{Call, Given, count_unended, ended, keep};
 use super::wait;
 use crate::emit::{Now, count, current_tid, emit, settle};
 use crate::globals::config;
@@ -62,7 +62,10 @@ with_twins! {
 #[kprobe]
 pub fn ctl_file_kprobe(ctx: ProbeContext) -> u32 {
     match (ctx.arg(0), ctx.arg(1), ctx.arg(2), ctx.arg(3)) {
-        (Some(file), Some(op), Some(key), Some(event)) => file_begins(file, op, key, event),
+        (Some(file), Some(op), Some(key), Some(event)) if in_io_ctl() => {
+            count_unended();
+            file_begins(file, op, key, event)
+        }
         _ => 0,
     }
 }
@@ -138,6 +141,9 @@ pub fn io_wait_kprobe(ctx: ProbeContext) -> u32 {
     if !filter::enabled() {
         return 0;
     }
+    if waits() {
+        count(Hook::WaitExit, Miss::NoExit);
+    }
     match (ctx.arg(0), ctx.arg(1), ctx.arg(2)) {
         (Some(file), Some(events), Some(maxevents)) => settle(Hook::WaitEnter, wait_begins(file, events, maxevents)),
         _ => 0,
@@ -155,6 +161,14 @@ with_twins! {
 #[kretprobe]
 pub fn io_wait_kretprobe(ctx: RetProbeContext) -> u32 {
     if filter::enabled() { settle(Hook::WaitExit, wait_ends(ctx.as_ptr(), ctx.ret())) } else { 0 }
+}
+
+/// Whether an io_uring `EPOLL_WAIT` of the current task has begun and not ended.
+#[inline(always)]
+fn waits() -> bool {
+    // SAFETY: a map value outlives the program's run.
+    tasks::get(current_tid())
+        .is_some_and(|state| unsafe { (*state).flags & IN_WAIT != 0 && (*state).epfd == BY_IO_URING })
 }
 
 #[inline(always)]

@@ -6,7 +6,7 @@ use aya_ebpf::programs::RawTracePointContext;
 use tracer_common::events::{Fork, TaskExit, TaskName};
 use tracer_common::{COMM_LEN, Hook, Miss};
 
-use crate::emit::{Now, emit, settle};
+use crate::emit::{Now, count, emit, settle};
 use crate::globals::{config, offset};
 use crate::maps::TGIDS;
 use crate::rescue::{Point, with_twins};
@@ -120,6 +120,10 @@ fn free(task: u64) -> Result<(), Miss> {
         return Ok(());
     }
     let tid: u32 = kread::kernel(task + offset!(task_pid) as u64)?;
+    if tasks::forget_if_made_for_end(tid) {
+        // A file went with the task, and its end was not told.
+        count(Hook::Release, Miss::NoExit);
+    }
     if tid == tgid {
         let _ = TGIDS.remove(tgid);
     }

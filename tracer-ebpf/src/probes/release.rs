@@ -7,8 +7,8 @@ use aya_ebpf::programs::{FEntryContext, FExitContext, ProbeContext, RetProbeCont
 use tracer_common::events::{EventpollGone, FileEnds, FileGone};
 use tracer_common::{Hook, Miss, OFFSET_UNKNOWN};
 
-use crate::emit::{Now, current_tid, emit, settle};
-use crate::globals::offset;
+use crate::emit::{Now, count, current_tid, emit, settle};
+use crate::globals::{config, offset};
 use crate::rescue::{Point, with_twins};
 use crate::{audit, filter, kread, tasks};
 
@@ -33,14 +33,14 @@ with_twins! {
     fexit [
         AUDIT_RELEASE_FEXIT: audit_release_fexit, audit_release_fexit_2, audit_release_fexit_3, audit_release_fexit_4,
     ](ctx: FExitContext) -> u32 {
-        (Point::AuditRelease, Hook::Audit) => { released() }
+        (Point::AuditRelease, Hook::Audit) => { released::<true>() }
     }
 }
 
 /// As [`audit_release_fexit`].
 #[kretprobe]
 pub fn audit_release_kretprobe(_ctx: RetProbeContext) -> u32 {
-    released()
+    released::<false>()
 }
 
 with_twins! {
@@ -56,20 +56,24 @@ pub fn file_gone_kprobe(ctx: ProbeContext) -> u32 {
     if !filter::enabled() {
         return 0;
     }
+    // SAFETY: as in `release`.
+    if tasks::get(current_tid()).is_some_and(|state| unsafe { (*state).ending_file } != 0) {
+        count(Hook::Release, Miss::NoExit);
+    }
     ctx.arg(0).map_or(0, |file| settle(Hook::Release, file_goes(file)))
 }
 
 with_twins! {
     /// The end of [`file_gone_fentry`].
     fexit [FILE_GONE_FEXIT: file_gone_fexit, file_gone_fexit_2, file_gone_fexit_3, file_gone_fexit_4](ctx: FExitContext) -> u32 {
-        (Point::FileGone, Hook::Release) => { settle(Hook::Release, file_gone()) }
+        (Point::FileGone, Hook::Release) => { settle(Hook::Release, file_gone::<true>()) }
     }
 }
 
 /// As [`file_gone_fexit`].
 #[kretprobe]
 pub fn file_gone_kretprobe(_ctx: RetProbeContext) -> u32 {
-    settle(Hook::Release, file_gone())
+    settle(Hook::Release, file_gone::<false>())
 }
 
 #[inline(always)]
@@ -81,9 +85,12 @@ fn release(file: u64) -> Result<(), Miss> {
         return Ok(());
     }
     if audit::on() {
-        let state = tasks::get_or_make(current_tid())?;
+        let state = tasks::get_or_make_for_end(current_tid())?;
         // SAFETY: a map value outlives the program's run; only this task's own calls write to it.
-        unsafe { (*state).ending_ep = ep };
+        let unended = unsafe { core::mem::replace(&mut (*state).ending_ep, ep) };
+        if unended != 0 {
+            audit::end(unended);
+        }
         audit::begin(ep);
     }
     emit::<EventpollGone>(Now::take(), |record| {
@@ -93,15 +100,24 @@ fn release(file: u64) -> Result<(), Miss> {
 }
 
 #[inline(always)]
-fn released() -> u32 {
+fn released<const TWINS: bool>() -> u32 {
     if let Some(state) = tasks::get(current_tid()) {
         // SAFETY: as in `release`.
         let ep = unsafe { core::mem::replace(&mut (*state).ending_ep, 0) };
         if ep != 0 {
             audit::end(ep);
+            end_is_over::<TWINS>();
         }
     }
     0
+}
+
+/// Where there are twins, the last of them forgets the state.
+#[inline(always)]
+fn end_is_over<const TWINS: bool>() {
+    if !TWINS || config!(rescue) == 0 {
+        tasks::forget_if_made_for_end(current_tid());
+    }
 }
 
 /// A file may be dropped by a process that is not traced, though a traced eventpoll watches it.
@@ -111,13 +127,15 @@ fn file_goes(file: u64) -> Result<(), Miss> {
     if !filter::traced(now.tgid) && !watched_under_trace(file)? {
         return Ok(());
     }
-    let state = tasks::get_or_make(now.tid)?;
+    let state = tasks::get_or_make_for_end(now.tid)?;
     // SAFETY: as in `release`.
-    unsafe { (*state).ending_file = file };
+    let unended = unsafe { core::mem::replace(&mut (*state).ending_file, file) };
     if !audit::on() {
         return Ok(());
     }
-    audit::begin(0);
+    if unended == 0 {
+        audit::begin(0);
+    }
     emit::<FileEnds>(Now::take(), |record| {
         // SAFETY: `emit` gives a slot for one record.
         unsafe { (*record).file = file };
@@ -125,7 +143,7 @@ fn file_goes(file: u64) -> Result<(), Miss> {
 }
 
 #[inline(always)]
-fn file_gone() -> Result<(), Miss> {
+fn file_gone<const TWINS: bool>() -> Result<(), Miss> {
     let Some(state) = tasks::get(current_tid()) else { return Ok(()) };
     // SAFETY: as in `release`. Read as a number: fentry gave it as a pointer.
     let file = unsafe { core::ptr::read_volatile(&raw const (*state).ending_file) };
@@ -134,6 +152,7 @@ fn file_gone() -> Result<(), Miss> {
     }
     // SAFETY: as in `release`.
     unsafe { (*state).ending_file = 0 };
+    end_is_over::<TWINS>();
     if audit::on() {
         audit::end(0);
     }
@@ -146,20 +165,25 @@ fn file_gone() -> Result<(), Miss> {
     })
 }
 
-/// Whether one of the first watchers of a file is under trace: `file->f_ep` lists the `fllink` of its epitems (5.11 on).
+/// Whether one of a file's watchers is under trace, or there are too many to ask. The file lists the `fllink` of its epitems: from 5.11 on
+/// behind `file->f_ep`, where 0 ends the list; before that in `file->f_ep_links`, where the list's head does.
 #[inline(always)]
 fn watched_under_trace(file: u64) -> Result<bool, Miss> {
-    if offset!(file_f_ep) == OFFSET_UNKNOWN as usize || offset!(epitem_fllink) == OFFSET_UNKNOWN as usize {
+    let (new, old) = (offset!(file_f_ep), offset!(file_f_ep_links));
+    let (head, end) = if new != OFFSET_UNKNOWN as usize {
+        (kread::kernel::<u64>(file + new as u64)?, 0)
+    } else if old != OFFSET_UNKNOWN as usize {
+        (file + old as u64, file + old as u64)
+    } else {
         return Ok(false);
-    }
-    let head: u64 = kread::kernel(file + offset!(file_f_ep) as u64)?;
-    if head == 0 {
+    };
+    if head == 0 || offset!(epitem_fllink) == OFFSET_UNKNOWN as usize {
         return Ok(false);
     }
     let mut link: u64 = kread::kernel(head)?;
     for _ in 0..WATCHERS {
-        if link == 0 {
-            break;
+        if link == end {
+            return Ok(false);
         }
         let ep: u64 = kread::kernel(link - offset!(epitem_fllink) as u64 + offset!(epitem_ep) as u64)?;
         if filter::traced_ep(ep) {
@@ -167,5 +191,5 @@ fn watched_under_trace(file: u64) -> Result<bool, Miss> {
         }
         link = kread::kernel(link)?;
     }
-    Ok(false)
+    Ok(true)
 }

@@ -250,7 +250,11 @@ fn body<const TYPED: bool>(ep: u64, delivered: i32, list: u64) -> Result<(), Mis
         audit::scan_ends(now, ep, list, before);
         let state = tasks::get_or_make(now.tid)?;
         // SAFETY: as in `keep`.
-        unsafe { (*state).changing = ep };
+        let unended = unsafe { core::mem::replace(&mut (*state).changing, ep) };
+        if unended != 0 {
+            // The end of an earlier scan was beyond the kretprobe's instances.
+            audit::end(unended);
+        }
         audit::begin(ep);
     }
     Ok(())

@@ -7,7 +7,7 @@ use aya::programs::{FEntry, FExit, Iter, KProbe, Program as Loaded, ProgramError
 use aya::util::nr_cpus;
 use aya::{Btf, Ebpf, EbpfError, EbpfLoader, Pod};
 use thiserror::Error;
-use tracer_common::{Config, EVENTS_MAP, Hook};
+use tracer_common::{Config, EVENTS_MAP, Hook, LOSS_STRIDE, LOSSES_MAP};
 
 use super::catalog::{Attach, Need, Program, Variant};
 use super::in_place;
@@ -112,6 +112,7 @@ pub fn load(object: &[u8], config: Config, sizes: Sizes, btf: Option<&Btf>) -> R
         .override_global("CONFIG", &globals, true)
         .map_max_entries(EVENTS_MAP, sizes.ring_bytes)
         .map_max_entries("CONTEXT", possible_cpus())
+        .map_max_entries(LOSSES_MAP, possible_cpus().saturating_mul(LOSS_STRIDE))
         .map_max_entries("TGIDS", sizes.entries)
         .map_max_entries("EVENTPOLLS", sizes.entries)
         .map_max_entries("TASKS", sizes.entries)

@@ -20,6 +20,20 @@ use crate::event::LossReason;
 /// Bytes of the info structures as this program knows them; the kernel fills what it has.
 const INFO_BYTES: usize = 512;
 
+/// Programs whose skips lose no event, or are counted by the probes themselves: the entry of a call finds that the last one has not
+/// ended (`no-exit`). Their kretprobe's own count would count calls that others tell the end of.
+const UNCOUNTED: [&str; 9] = [
+    "process_free",
+    "callback_kretprobe",
+    "file_gone_kretprobe",
+    "ctl_kretprobe",
+    "ctl_file_kretprobe",
+    "io_ctl_kretprobe",
+    "io_wait_kretprobe",
+    "audit_scan_kretprobe",
+    "audit_release_kretprobe",
+];
+
 /// One event's counters: those of a program and its twins, or that of a link.
 #[derive(Debug)]
 struct Counter {
@@ -48,10 +62,9 @@ impl Misses {
         let mut hooks = BTreeMap::new();
         for outcome in outcomes {
             let programs = outcome.held.map(|variant| variant.programs).unwrap_or_default();
-            // `process_free` tells nothing.
             let own: BTreeSet<(&str, Vec<String>)> = programs
                 .iter()
-                .filter(|program| program.name != "process_free")
+                .filter(|program| !UNCOUNTED.contains(&program.name))
                 .map(|program| (program.name, program.twin_names().collect()))
                 .collect();
             for (name, twins) in own {
@@ -186,4 +199,19 @@ fn info(fd: RawFd) -> io::Result<[u8; INFO_BYTES]> {
     let mut attributes = [fd | length << 32, buffer.as_mut_ptr() as u64];
     bpf(bpf_cmd::BPF_OBJ_GET_INFO_BY_FD, &mut attributes)?;
     Ok(buffer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::UNCOUNTED;
+    use crate::probes::catalog::CATALOG;
+
+    #[test]
+    fn what_is_not_counted_are_programs_of_the_catalogue() {
+        let programs = CATALOG.iter().flat_map(|spec| spec.variants).flat_map(|variant| variant.programs);
+        let names: Vec<&str> = programs.map(|program| program.name).collect();
+        for name in UNCOUNTED {
+            assert!(names.contains(&name), "{name} is no program of the catalogue");
+        }
+    }
 }

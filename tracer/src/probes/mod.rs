@@ -4,6 +4,7 @@ pub mod attach;
 pub mod catalog;
 pub mod facts;
 pub mod in_place;
+pub mod losses;
 pub mod misses;
 pub mod plan;
 pub mod prototypes;

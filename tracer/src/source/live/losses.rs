@@ -1,35 +1,40 @@
-//! The probes' own loss counters, one per hook, reason and CPU.
+//! The probes' own loss counters, from sums to news.
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context, Result};
-use aya::maps::{MapData, PerCpuArray};
-use tracer_common::{Hook, LOSS_SLOTS, Miss};
+use tracer_common::{Hook, Miss};
 
-/// What the per-CPU loss counters said last.
+/// Where, on which CPU, why, and how often.
+pub(super) type Count = (Hook, u32, Miss, u64);
+
+/// What the loss counters said last.
 #[derive(Debug, Default)]
-pub(super) struct LossCounters {
-    told: BTreeMap<(u32, u32), u64>,
+pub(super) struct Told(BTreeMap<(Hook, u32, Miss), u64>);
+
+impl Told {
+    /// What was lost since the last call, from what was lost so far.
+    pub(super) fn news(&mut self, counted: impl Iterator<Item = Count>) -> Vec<Count> {
+        let new = |(hook, cpu, miss, count): Count| {
+            let told = self.0.entry((hook, cpu, miss)).or_default();
+            let more = count.saturating_sub(*told);
+            *told = count.max(*told);
+            (more > 0).then_some((hook, cpu, miss, more))
+        };
+        counted.filter_map(new).collect()
+    }
 }
 
-impl LossCounters {
-    /// What was lost since the last call.
-    pub(super) fn news(&mut self, counters: &PerCpuArray<&MapData, u64>) -> Result<Vec<(Hook, u32, Miss, u64)>> {
-        let mut news = Vec::new();
-        for hook in Hook::ALL {
-            for miss in Miss::ALL {
-                let slot = miss.slot(hook);
-                debug_assert!(slot < LOSS_SLOTS, "the slots are numbered from 0");
-                let values = counters.get(&slot, 0).context("cannot read the loss counters")?;
-                for (cpu, value) in (0_u32..).zip(values.iter()) {
-                    let told = self.told.entry((slot, cpu)).or_default();
-                    if *value > *told {
-                        news.push((hook, cpu, miss, *value - *told));
-                        *told = *value;
-                    }
-                }
-            }
-        }
-        Ok(news)
+#[cfg(test)]
+mod tests {
+    use super::Told;
+    use tracer_common::{Hook, Miss};
+
+    #[test]
+    fn each_loss_is_told_once() {
+        let mut told = Told::default();
+        let sums = |callbacks| [(Hook::Callback, 1, Miss::RingFull, callbacks), (Hook::Scan, 1, Miss::RingFull, 2)];
+        assert_eq!(told.news(sums(5).into_iter()), sums(5));
+        assert_eq!(told.news(sums(5).into_iter()), []);
+        assert_eq!(told.news(sums(8).into_iter()), [(Hook::Callback, 1, Miss::RingFull, 3)]);
     }
 }

@@ -21,13 +21,14 @@ use tracer_common::{EVENTS_MAP, Hook, Rescue};
 
 use self::begin::{Begun, begin};
 pub use self::clock::monotonic_ns;
-use self::losses::LossCounters;
+use self::losses::Told;
 pub use self::options::{Detail, Options, Untraceable};
 use self::symbols::Symbolizer;
 use super::EventSource;
 use crate::decode::{DecodeError, Sequencer, decode};
 use crate::event::{Event, Loss, LossReason, Mark, MarkKind, TraceInfo};
 use crate::probes::attach::unload;
+use crate::probes::losses::Losses;
 use crate::probes::misses::Misses;
 
 /// How often the ring buffer is drained at least: probes never wake the collector.
@@ -38,6 +39,8 @@ const BYTES_PER_US: u32 = 256;
 const FULL_PART: usize = 8;
 /// Records taken in one go, so that a stop is heard even when events come faster than they are read.
 const DRAIN_AT_MOST: usize = 1 << 18;
+/// Events that are held at most while the registered items are listed. What then fills the ring buffer is lost, and counted.
+const HELD_AT_MOST: usize = 1 << 20;
 /// How long a probe on another CPU is given to end its record when tracing stops.
 const SETTLE: Duration = Duration::from_millis(5);
 /// How often the loss counters are read.
@@ -51,17 +54,21 @@ pub struct Live {
     /// The last drain found much.
     busy: bool,
     sequencer: Sequencer,
-    losses: LossCounters,
+    losses: Losses,
+    /// What was told of them.
+    told: Told,
     misses: Misses,
     /// What the addresses of user stacks stand for, where they are told.
     symbolizer: Option<Symbolizer>,
     info: TraceInfo,
     tick: tokio::time::Interval,
     pending: Vec<Event>,
-    /// When the loss counters are read next. To read a map makes the kernel skip the kprobes of that CPU meanwhile
-    /// (`bpf_disable_instrumentation`, kernel/bpf/syscall.c, 5.10 to 7.3). Where the reader can be preempted in the middle of it, that
-    /// can be long: there it is done once, at the end.
+    /// When the loss counters are read next.
     next_losses_ns: u64,
+    /// What was rescued is read from a map, which makes the kernel skip the kprobes of that CPU meanwhile
+    /// (`bpf_disable_instrumentation`, kernel/bpf/syscall.c, 5.10 to 7.3). Where the reader can be preempted in the middle of it, that
+    /// can be long: there what the kernel skipped is told once, at the end.
+    preemptible: bool,
     state: State,
 }
 
@@ -82,6 +89,7 @@ impl Live {
         let Begun { mut ebpf, info, misses, preemptible } = begin(options)?;
         let ring = ebpf.take_map(EVENTS_MAP).context("the object has no ring buffer")?;
         let ring = RingBuf::try_from(ring)?;
+        let losses = Losses::open(&ebpf).context("cannot read the loss counters")?;
         let symbolizer = if options.purpose.stacks { Some(symbolizer(&mut ebpf)?) } else { None };
         let fills_in = Duration::from_micros(u64::from(options.sizes.ring_bytes / BYTES_PER_US));
         let mut tick = tokio::time::interval(DRAIN_EVERY.min(fills_in));
@@ -92,13 +100,15 @@ impl Live {
             ring_bytes: options.sizes.ring_bytes as usize,
             busy: false,
             sequencer: Sequencer::default(),
-            losses: LossCounters::default(),
+            losses,
+            told: Told::default(),
             misses,
             symbolizer,
             info,
             tick,
             pending: Vec::new(),
-            next_losses_ns: if preemptible { u64::MAX } else { 0 },
+            next_losses_ns: 0,
+            preemptible,
             state: State::Running,
         };
         if options.purpose.running {
@@ -124,7 +134,7 @@ impl Live {
             let listing = scope.spawn(|| inventory::list_items(&pids));
             // There may be more items than the ring buffer holds.
             while !listing.is_finished() {
-                if self.drain() == 0 {
+                if self.sequencer.held() >= HELD_AT_MOST || self.drain() == 0 {
                     std::thread::sleep(SETTLE);
                 }
             }
@@ -165,7 +175,7 @@ impl Live {
         }
         let now = monotonic_ns();
         self.report_misses(now, missed);
-        self.read_losses(now)?;
+        self.report_losses(now);
         self.report_late(now);
         self.sequencer.release_all(&mut self.pending);
         self.pending.push(Event::Mark(Mark { ts_ns: stopped, what: MarkKind::Stopped }));
@@ -237,13 +247,10 @@ impl Live {
         }
     }
 
-    fn read_losses(&mut self, now: u64) -> Result<()> {
-        let counters: PerCpuArray<_, u64> =
-            PerCpuArray::try_from(self.ebpf.map("LOSSES").context("the object has no map LOSSES")?)?;
-        for (hook, cpu, miss, count) in self.losses.news(&counters)? {
+    fn report_losses(&mut self, now: u64) {
+        for (hook, cpu, miss, count) in self.told.news(self.losses.counted()) {
             self.loss(now, Some(hook), Some(cpu), LossReason::Probe(miss), count);
         }
-        Ok(())
     }
 }
 
@@ -290,9 +297,11 @@ impl EventSource for Live {
             self.report_late(before);
             if before >= self.next_losses_ns {
                 self.next_losses_ns = before.saturating_add(LOSSES_EVERY_NS);
-                let missed = self.misses.take(|| rescued(&self.ebpf))?;
-                self.report_misses(before, missed);
-                self.read_losses(before)?;
+                self.report_losses(before);
+                if !self.preemptible {
+                    let missed = self.misses.take(|| rescued(&self.ebpf))?;
+                    self.report_misses(before, missed);
+                }
             }
         }
         events.append(&mut self.pending);

@@ -11,10 +11,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use aya::Ebpf;
-use aya::maps::{Array, MapData, PerCpuArray, RingBuf};
+use aya::maps::{Array, MapData, RingBuf};
 use aya::programs::Iter;
 use tracer_common::snapshot::level;
-use tracer_common::{EVENTS_MAP, Hook, Miss};
+use tracer_common::{EVENTS_MAP, Hook};
 
 use super::begin::{raise_memlock, refused, targets};
 use super::inventory::{EVENTPOLL, eventpolls};
@@ -25,6 +25,7 @@ use crate::kernel::process::Process;
 use crate::probes::OBJECT;
 use crate::probes::attach::{How, Sizes, attach, load};
 use crate::probes::facts::Facts;
+use crate::probes::losses::Losses;
 use crate::probes::plan::plan_snapshot;
 use crate::snapshot::{Eventpoll, Holder, MAX_ITEMS_READ, OpenFiles, Reading, Record, Snapshot, Torn, read, record};
 
@@ -179,14 +180,8 @@ impl Probes {
 
     /// What the walk over open files could not tell.
     fn lost(&self) -> Result<u64> {
-        let counters: PerCpuArray<_, u64> =
-            PerCpuArray::try_from(self.ebpf.map("LOSSES").context("the object has no map LOSSES")?)?;
-        let mut sum = 0_u64;
-        for miss in Miss::ALL {
-            let by_cpu = counters.get(&miss.slot(Hook::Inventory), 0).context("cannot read the losses")?;
-            sum = sum.saturating_add(by_cpu.iter().sum());
-        }
-        Ok(sum)
+        let losses = Losses::open(&self.ebpf).context("cannot read the losses")?;
+        Ok(losses.counted().filter(|(hook, ..)| *hook == Hook::Inventory).map(|(.., count)| count).sum())
     }
 
     /// Reads these, each followed by what is nested in it.
