@@ -4,6 +4,8 @@
 //! the end of a scan, the end of a file) says when it begins and when it ends, per eventpoll, and a scan in between shows in
 //! `ep->ovflist`. The list is followed by reads that cannot fault, for at most [`WALK_STEPS`] steps.
 
+use core::arch::asm;
+
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::Array;
 use tracer_common::events::{Audited, AuditedItem, Raced, audit_flags, audit_list, audit_moment};
@@ -198,7 +200,8 @@ impl List {
 fn items(now: Now, ep: u64, left: Option<u64>) -> Result<(u32, u32), Miss> {
     let mut list = List::linked(ep + offset!(ep_rdllist) as u64, audit_list::READY);
     let mut link: u64 = kread::kernel(list.first)?;
-    let (mut told, mut index) = (0, 0);
+    let zero = unknown_zero(now.ts_ns);
+    let (mut told, mut index) = (zero, zero);
     for _ in 0..WALK_STEPS {
         if link != list.end {
             emit::<AuditedItem>(now, |record| {
@@ -219,10 +222,21 @@ fn items(now: Now, ep: u64, left: Option<u64>) -> Result<(u32, u32), Miss> {
             (audit_list::LEFT_OVER, _) => List::overflow(ep),
             _ => return Ok((told, 0)),
         };
-        index = 0;
+        index = zero;
         link = kread::kernel(list.first)?;
     }
     Ok((told, audit_flags::TRUNCATED))
+}
+
+/// Zero, of which the verifier does not know it: it would go through a loop anew for each value of a number that only counts.
+#[inline(always)]
+fn unknown_zero(number: u64) -> u32 {
+    let mut zero = number;
+    // SAFETY: two registers.
+    unsafe {
+        asm!("{zero} ^= {number}", zero = inout(reg) zero, number = in(reg) number, options(pure, nomem, nostack))
+    };
+    zero as u32
 }
 
 #[inline(always)]

@@ -14,7 +14,7 @@
 //! for it: programs in one must be attached to functions of one prototype, in one way (`__bpf_prog_map_compatible`,
 //! kernel/bpf/core.c, 6.12 to 7.3).
 
-use tracer_common::{Hook, RESCUE_SLOTS, Rescue};
+use tracer_common::{Hook, Miss, RESCUE_SLOTS, Rescue};
 
 use aya_ebpf::EbpfContext;
 use aya_ebpf::macros::map;
@@ -96,6 +96,17 @@ impl Point {
         }
     }
 
+    /// Whether the task may be past its own end: that closes its files.
+    const fn may_follow_exit(self) -> bool {
+        matches!(self, Self::Release | Self::AuditRelease | Self::FileGoes | Self::FileGone)
+    }
+
+    /// The state of a task that has none.
+    #[inline(always)]
+    fn make_state(self, tid: u32) -> Result<*mut TaskState, Miss> {
+        if self.may_follow_exit() { tasks::get_or_make_for_end(tid) } else { tasks::get_or_make(tid) }
+    }
+
     /// Whether there is work also before tracing is on: a child is followed from its first moment, and an address that is free
     /// is under trace no more.
     const fn early(self) -> bool {
@@ -133,7 +144,7 @@ pub(crate) fn first(
         let now = Now::task();
         let state = match tasks::get(now.tid) {
             Some(state) => state,
-            None if filter::traced(now.tgid) => match tasks::get_or_make(now.tid) {
+            None if filter::traced(now.tgid) => match point.make_state(now.tid) {
                 Ok(state) => state,
                 Err(_) => return ret,
             },
@@ -187,9 +198,7 @@ fn called(state: *mut TaskState, point: Point) -> bool {
 fn passed(tid: u32, point: Point) {
     match point {
         Point::Exit => tasks::forget(tid),
-        Point::FileGone | Point::AuditRelease => {
-            tasks::forget_if_made_for_end(tid);
-        }
+        point if point.may_follow_exit() => tasks::forget_if_made_for_end(tid),
         _ => {}
     }
 }
@@ -203,7 +212,7 @@ pub(crate) fn again(copy: u64, point: Point, hook: Hook, program: &ProgramArray,
     let now = Now::task();
     let known = match tasks::get(now.tid) {
         // The program makes a state for every task under trace, so it did not run; or there is no room for one.
-        None if filter::traced(now.tgid) => tasks::get_or_make(now.tid).ok(),
+        None if filter::traced(now.tgid) => point.make_state(now.tid).ok(),
         state => state,
     };
     let Some(state) = known else {

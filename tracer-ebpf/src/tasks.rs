@@ -115,18 +115,27 @@ pub(crate) fn get_or_make_for_end(tid: u32) -> Result<*mut TaskState, Miss> {
     Ok(state)
 }
 
-/// The end that a state was made for is over: a task that has ended already would never be forgotten. Whether there is a file whose
-/// end was not told.
+/// Forgets a state that was made for an end which is over: a task that has ended already would never be forgotten.
 #[inline(always)]
-pub(crate) fn forget_if_made_for_end(tid: u32) -> bool {
-    let Some(state) = get(tid) else { return false };
+pub(crate) fn forget_if_made_for_end(tid: u32) {
     // SAFETY: a map value outlives the program's run.
-    let (flags, file) = unsafe { ((*state).flags, (*state).ending_file) };
-    if flags != FOR_END {
-        return false;
+    let over = get(tid).is_some_and(|state| unsafe {
+        (*state).flags == FOR_END && (*state).ending_file == 0 && (*state).ending_ep == 0
+    });
+    if over {
+        forget(tid);
     }
-    forget(tid);
-    file != 0
+}
+
+/// The task is no more. Returns whether it was to tell the end of a file, and has not.
+#[inline(always)]
+pub(crate) fn left_end_untold(tid: u32) -> bool {
+    // SAFETY: a map value outlives the program's run.
+    let untold = get(tid).is_some_and(|state| unsafe { (*state).flags == FOR_END && (*state).ending_file != 0 });
+    if untold {
+        forget(tid);
+    }
+    untold
 }
 
 /// Whether a task has a state with this flag.

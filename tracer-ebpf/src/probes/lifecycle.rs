@@ -120,8 +120,7 @@ fn free(task: u64) -> Result<(), Miss> {
         return Ok(());
     }
     let tid: u32 = kread::kernel(task + offset!(task_pid) as u64)?;
-    if tasks::forget_if_made_for_end(tid) {
-        // A file went with the task, and its end was not told.
+    if tasks::left_end_untold(tid) {
         count(Hook::Release, Miss::NoExit);
     }
     if tid == tgid {
