@@ -89,7 +89,7 @@ impl Model {
         };
         let open = task.wait.take().is_some();
         // What its last scan delivered will not be known either.
-        task.batch.truncated = true;
+        task.batch.cut_off();
         self.settle(id);
         if open {
             self.count_both(id, |counts| bump(&mut counts.waits_open));

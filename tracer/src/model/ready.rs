@@ -131,6 +131,8 @@ pub(crate) struct Batch {
     pub(crate) taken: BTreeMap<ItemId, Taken>,
     /// The eventpoll that was scanned; `None` before the first scan of a wait.
     pub(crate) ep: Option<EpId>,
+    /// How many events the scan is known to have delivered: its wait returns as many, and is over. Not positive when that is not known.
+    pub(crate) delivered: i32,
     /// It is known how far the scan came; else it may have ended anywhere behind the last item delivered.
     pub(crate) reach_known: bool,
     /// The order of the list was known.
@@ -147,6 +149,20 @@ pub(crate) struct Batch {
     pub(crate) truncated: bool,
     /// Events of the wait that will still be told.
     pub(crate) expected: u32,
+}
+
+impl Batch {
+    /// Whether a wait that returned this is not the one that was scanned for: more of one before was to be told, or it returned another number.
+    pub(crate) const fn is_of_another(&self, returned: i32) -> bool {
+        self.truncated || self.expected > 0 || (self.delivered > 0 && self.delivered != returned)
+    }
+
+    /// What the scan delivered will not be told, or not all of it.
+    pub(crate) const fn cut_off(&mut self) {
+        self.truncated = true;
+        // The end of the wait would have said whether there was room for all.
+        self.left_over = true;
+    }
 }
 
 /// Stays on ready lists by their reasons.

@@ -11,6 +11,7 @@ use super::item::{Item, level_triggered};
 use super::limits::bump;
 use super::outcome::EPOLLONESHOT;
 use super::ready::{Armed, Batch, Came, Overflow, Stay, Taken, Went};
+use super::task::Task;
 
 /// The most items with the same data that are told apart.
 const MAX_SAME_DATA: usize = 16;
@@ -71,6 +72,7 @@ impl Model {
             task.batch = Batch {
                 taken,
                 ep: Some(ep),
+                delivered: scan.delivered,
                 reach_known: fate.reach_known,
                 order_known: fate.order_known,
                 left_over: has(scan_flags::LEFT_OVER),
@@ -200,9 +202,19 @@ impl Model {
 
     /// The items that a scan took and its wait did not return: found not ready, left over, or not known.
     pub(super) fn settle(&mut self, task: TaskId) {
-        let Some(batch) = self.tasks.get_mut(task).map(|task| std::mem::take(&mut task.batch)) else {
-            return;
-        };
+        self.settle_where(task, |_| false);
+    }
+
+    /// The same, of a scan of which more should have been told, or where more is missing that would tell what it delivered: then that
+    /// stays unknown.
+    pub(super) fn settle_where(&mut self, task: TaskId, missing: impl FnOnce(&Task) -> bool) {
+        let batch = self.tasks.get_mut(task).map(|task| {
+            if task.batch.expected > 0 || missing(task) {
+                task.batch.cut_off();
+            }
+            std::mem::take(&mut task.batch)
+        });
+        let Some(batch) = batch else { return };
         self.batched = self.batched.saturating_sub(batch.taken.len());
         self.compare_requeued(task, &batch);
         // A batch without an eventpoll has taken nothing.
@@ -212,7 +224,7 @@ impl Model {
             let ended = self.items.change(*id, |item| {
                 let mine = item.pending == Some(task) && item.stay.is_some_and(|stay| stay.tentative);
                 if batch.truncated {
-                    item.doubt |= mine;
+                    item.doubt |= mine || (!batch.reach_known && batch.left_over);
                     return Some(Went::Unknown);
                 }
                 if !batch.reach_known && !batch.order_known && batch.left_over {

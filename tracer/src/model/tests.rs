@@ -7,3 +7,4 @@ mod identity;
 mod late;
 mod latency;
 mod membership;
+mod missing;

@@ -20,7 +20,7 @@ impl Model {
             note(&mut self.waiters, (ep, task), self.limits.pairs, &mut self.exceeded.pairs);
         }
         self.let_go(task, Ending::Over);
-        self.settle(task);
+        self.settle_where(task, |task| task.wait.is_some() || task.batch.delivered > 0);
         if let Some(task) = self.tasks.get_mut(task) {
             task.wait = Some(OpenWait {
                 ep,
@@ -48,9 +48,16 @@ impl Model {
         } else {
             self.let_go(id, Ending::Over);
         }
-        let Some(task) = self.tasks.get_mut(id) else {
+        let Some(mut task) = self.tasks.get_mut(id) else {
             return;
         };
+        if task.batch.is_of_another(exit.ret) {
+            self.settle_where(id, |_| true);
+            let Some(settled) = self.tasks.get_mut(id) else {
+                return;
+            };
+            task = settled;
+        }
         let wait = task.wait.take();
         task.ended =
             Some(Ended { at_ns: exit.header.ts_ns, returned: exit.ret > 0, claimed: ended_by_wake, accepts: None });
@@ -85,7 +92,12 @@ impl Model {
         let Some(batch) = self.tasks.get_mut(task).map(|task| &mut task.batch) else {
             return;
         };
-        batch.expected = batch.expected.saturating_sub(1);
+        if batch.expected == 0 {
+            // The end of the wait is missing, and with it the first event; others may follow.
+            batch.cut_off();
+            return;
+        }
+        batch.expected -= 1;
         if batch.expected == 0 {
             self.settle(task);
         }
@@ -110,8 +122,8 @@ impl Model {
         };
         let in_wait = scan.flags & scan_flags::IN_WAIT != 0 || scan.delivered > 0;
         if in_wait {
-            // A scan before, in the same wait, did not make it return: it delivered nothing.
-            self.settle(id);
+            // A scan before, in the same wait, did not make it return: it delivered nothing, unless it is known to have.
+            self.settle_where(id, |task| task.batch.delivered > 0);
             self.take_ready(id, ep, scan);
             if scan.delivered <= 0 && scan.delivered != DELIVERED_UNKNOWN {
                 self.settle(id);
