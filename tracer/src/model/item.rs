@@ -6,7 +6,7 @@ use super::ids::{EpId, FileId, ItemId, Sequence, TaskId};
 use super::journal::Move;
 use super::limits::{Exceeded, Limits, bump};
 use super::outcome::{ALWAYS_POLLED, EPOLLET, EPOLLONESHOT};
-use super::ready::{Armed, Overflow, Stay};
+use super::ready::{Armed, Came, Overflow, Stay};
 use ahash::AHashMap;
 
 /// One life of an item.
@@ -42,6 +42,8 @@ pub struct Item {
     pub(crate) observed: Option<(u64, bool)>,
     /// Whether it is on the list cannot be said: its last callback raced with another change.
     pub(crate) doubt: bool,
+    /// When its place was shown last; 0 before that.
+    pub(crate) shown_ns: u64,
     /// Its file is ending: any moment now it leaves its eventpoll.
     pub(crate) ending: bool,
     /// MODs.
@@ -55,6 +57,16 @@ impl Item {
     #[must_use]
     pub const fn is_level_triggered(&self) -> bool {
         level_triggered(self.events)
+    }
+
+    /// Whether its place may have changed unseen: it was shown before something was lost.
+    pub(crate) const fn is_stale(&self, lost_ns: u64) -> bool {
+        self.shown_ns < lost_ns
+    }
+
+    /// Why it must have come that is found ready without a callback.
+    pub(crate) const fn came_unseen(&self, lost_ns: u64) -> Came {
+        Armed::came(if self.is_stale(lost_ns) { None } else { self.armed })
     }
 }
 
@@ -125,6 +137,7 @@ impl Items {
             pending: None,
             observed: None,
             doubt: false,
+            shown_ns: 0,
             ending: false,
             mods: 0,
             overflow: None,

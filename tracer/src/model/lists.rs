@@ -43,7 +43,8 @@ impl Model {
         Some(Lists {
             ready: second(ready),
             overflow: second(overflow),
-            ordered: self.eventpolls.get(ep).is_some_and(|ep| !ep.disorder),
+            ordered: self.eventpolls.get(ep).is_some_and(|ep| !ep.disorder)
+                && items().all(|item| !item.is_stale(self.losses.lists_ns)),
         })
     }
 

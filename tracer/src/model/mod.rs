@@ -177,12 +177,15 @@ impl Model {
             Event::EventpollSeen(e) => self.on_eventpoll_seen(e),
             Event::ItemSeen(e) => self.on_item_seen(e),
             Event::Raced(e) => self.on_raced(e),
-            Event::Audited(e) => self.on_audited(e),
-            Event::AuditedItem(e) => self.on_audited_item(e),
+            Event::Audited(e) => self.on_walk(e),
+            Event::AuditedItem(e) => {
+                self.doubt_found(e.epi);
+                self.on_audited_item(e);
+            }
             Event::FileEnds(e) => self.on_file_ends(e),
             // For the rules of lint alone.
             Event::Io(_) | Event::Path(_) | Event::Stack(_) | Event::Frame(_) | Event::Symbol(_) => {}
-            Event::Loss(e) => self.losses.add(e, self.limits.losses),
+            Event::Loss(e) => self.losses.add(e, self.span.last, self.limits.losses),
             Event::Mark(mark) => match mark.what {
                 MarkKind::Started => {
                     self.span.started.get_or_insert(mark.ts_ns);

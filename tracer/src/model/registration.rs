@@ -118,10 +118,11 @@ impl Model {
         }
         self.make_room(&seen);
         if let Some(id) = self.add_item(&seen, Registered::Added) {
-            let rank = self.next_rank();
+            let (rank, now) = (self.next_rank(), self.span.last);
             self.items.change(id, |item| {
                 item.adding_rank = Some(rank);
                 item.adding = Some(tid);
+                item.shown_ns = now;
                 item.armed = Some(Armed::Add);
             });
         }
@@ -189,7 +190,7 @@ impl Model {
         if let Some(stay) = item.stay
             && !stay.tentative
         {
-            self.end_stay((item.ep, id), stay, went);
+            self.end_stay((item.ep, id), stay, went.if_not(item.is_stale(self.losses.lists_ns)));
         }
         if let Some(eventpoll) = self.eventpolls.get_mut(item.ep) {
             eventpoll.items = eventpoll.items.saturating_sub(1);
@@ -212,12 +213,13 @@ impl Model {
         }
         let sighting = Sighting { key, epi: seen.epi, events: seen.events, data: seen.data };
         self.make_room(&sighting);
-        let rank = self.next_rank();
-        if let Some(id) = self.add_item(&sighting, Registered::Found)
-            && seen.flags & item_flags::LINKED != 0
-        {
-            let now = self.span.last;
-            self.items.change(id, |item| item.stay = Some(Stay::new(Came::Before, rank, now)));
+        let (rank, now) = (self.next_rank(), self.span.last);
+        if let Some(id) = self.add_item(&sighting, Registered::Found) {
+            let linked = seen.flags & item_flags::LINKED != 0;
+            self.items.change(id, |item| {
+                item.shown_ns = now;
+                item.stay = linked.then(|| Stay::new(Came::Before, rank, now));
+            });
         }
     }
 

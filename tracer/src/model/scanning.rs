@@ -10,7 +10,7 @@ use super::ids::{EpId, ItemId, TaskId};
 use super::item::{Item, level_triggered};
 use super::limits::bump;
 use super::outcome::EPOLLONESHOT;
-use super::ready::{Armed, Batch, Came, Overflow, Stay, Taken, Went};
+use super::ready::{Batch, Came, Overflow, Stay, Taken, Went};
 use super::task::Task;
 
 /// The most items with the same data that are told apart.
@@ -23,6 +23,8 @@ struct Fate {
     task: TaskId,
     /// When it was told.
     at_ns: u64,
+    /// What was shown of an item's place before this may have changed unseen.
+    lost_ns: u64,
     /// Items from this rank on were not reached.
     left_from: Option<u64>,
     /// A wait may have returned what was reached.
@@ -39,8 +41,8 @@ struct Fate {
 enum Moved {
     /// The scan came to it; how its stay ended shows when the wait returns.
     Reached(Taken),
-    /// It was found not ready.
-    NotReady(Stay),
+    /// It was found not ready, if it was there.
+    NotReady(Stay, Went),
     /// Nothing that ends a stay.
     Kept,
 }
@@ -54,15 +56,15 @@ impl Model {
             bump(&mut self.exceeded.batches);
             ids.truncate(room);
         }
+        self.rank_requeues(ep, &ids);
         let fate = self.fate(task, scan);
-        self.rank_requeues(&ids);
         let mut taken = BTreeMap::new();
         for id in ids {
             match self.items.change(id, |item| moved(item, &fate)) {
                 Some(Moved::Reached(item)) => {
                     taken.insert(id, item);
                 }
-                Some(Moved::NotReady(stay)) => self.end_stay((ep, id), stay, Went::NotReady),
+                Some(Moved::NotReady(stay, went)) => self.end_stay((ep, id), stay, went),
                 Some(Moved::Kept) | None => {}
             }
         }
@@ -72,6 +74,7 @@ impl Model {
             task.batch = Batch {
                 taken,
                 ep: Some(ep),
+                at_ns: fate.at_ns,
                 delivered: scan.delivered,
                 reach_known: fate.reach_known,
                 order_known: fate.order_known,
@@ -85,11 +88,11 @@ impl Model {
     /// nothing (`__ep_eventpoll_poll`; 5.10: `ep_read_events_proc`).
     pub(super) fn nested_scan(&mut self, ep: EpId, scan: &Scan) {
         let ids = self.items.waiting(ep, self.limits.batch);
+        self.rank_requeues(ep, &ids);
         let fate = self.fate(TaskId(0), scan);
-        self.rank_requeues(&ids);
         for id in ids {
-            if let Some(Moved::NotReady(stay)) = self.items.change(id, |item| moved(item, &fate)) {
-                self.end_stay((ep, id), stay, Went::NotReady);
+            if let Some(Moved::NotReady(stay, went)) = self.items.change(id, |item| moved(item, &fate)) {
+                self.end_stay((ep, id), stay, went);
             }
         }
     }
@@ -105,6 +108,7 @@ impl Model {
         Fate {
             task,
             at_ns: self.span.last,
+            lost_ns: self.losses.lists_ns,
             left_from,
             reach_known: lists && (!left_over || left_from.is_some()),
             order_known,
@@ -114,8 +118,8 @@ impl Model {
     }
 
     /// Gives what is taken new places behind what came meanwhile, in the old order: `ep_done_scan` puts the overflow list before
-    /// what was put back. What is left over keeps its place, which is before both.
-    fn rank_requeues(&mut self, ids: &[ItemId]) {
+    /// what was put back. What is left over keeps its place, which is before both. The place of an item from before a loss is not known.
+    fn rank_requeues(&mut self, ep: EpId, ids: &[ItemId]) {
         let overflowed = |item: &Item| item.overflow.map(|overflow| (overflow, item.id));
         let mut overflow: Vec<_> = ids.iter().filter_map(|id| self.items.get(*id)).filter_map(overflowed).collect();
         overflow.sort_unstable_by_key(|(overflow, id)| (overflow.rank, *id));
@@ -123,8 +127,15 @@ impl Model {
             let rank = self.next_rank();
             self.items.change(id, |item| item.overflow = Some(Overflow { rank, ..overflow }));
         }
-        let stays = |item: &Item| item.stay.map(|stay| (stay.rank, item.id));
+        let (lost_ns, mut stale) = (self.losses.lists_ns, false);
+        let stays = |item: &Item| {
+            stale |= item.is_stale(lost_ns);
+            item.stay.map(|stay| (stay.rank, item.id))
+        };
         let mut listed: Vec<_> = ids.iter().filter_map(|id| self.items.get(*id)).filter_map(stays).collect();
+        if stale && let Some(ep) = self.eventpolls.get_mut(ep) {
+            ep.disorder = true;
+        }
         listed.sort_unstable();
         for (_, id) in listed {
             let rank = self.next_rank();
@@ -138,7 +149,7 @@ impl Model {
             return;
         };
         let rank = self.next_rank();
-        let now = self.span.last;
+        let (now, lost_ns) = (self.span.last, self.losses.lists_ns);
         let Some(batch) = self.tasks.get_mut(task).map(|task| &mut task.batch) else {
             return;
         };
@@ -156,7 +167,7 @@ impl Model {
             let events = taken.map_or(item.events, |taken| taken.events);
             // Not in the batch: nobody saw it come, or it was taken for left over.
             let stay = taken.map(|taken| taken.stay).or_else(|| if scanned { None } else { item.stay.take() });
-            let stay = stay.unwrap_or_else(|| Stay::new(Armed::came(item.armed), rank, now));
+            let stay = stay.unwrap_or_else(|| Stay::new(item.came_unseen(lost_ns), rank, now));
             item.armed = None;
             if events & EPOLLONESHOT != 0 {
                 if taken.is_none_or(|taken| taken.mods == item.mods) {
@@ -242,14 +253,16 @@ impl Model {
                     item.stay = None;
                     item.pending = None;
                 }
-                Some(Went::NotReady)
+                // Of one that is delivered it is the mask that says where it went, and that may have changed unseen, too.
+                item.shown_ns = item.shown_ns.max(batch.at_ns);
+                Some(Went::NotReady.if_not(taken.stale))
             });
             match ended {
                 Some(Some(went)) => self.end_stay((ep, *id), taken.stay, went),
                 Some(None) => {}
                 // It was removed between the scan and the end of the wait.
                 None if batch.truncated => self.end_stay((ep, *id), taken.stay, Went::Unknown),
-                None => self.end_stay((ep, *id), taken.stay, Went::NotReady),
+                None => self.end_stay((ep, *id), taken.stay, Went::NotReady.if_not(taken.stale)),
             }
         }
         self.compare_observed(task, &batch);
@@ -264,7 +277,11 @@ const fn delivers(scan: &Scan) -> bool {
 /// What a scan does with one item of the ready or overflow list.
 fn moved(item: &mut Item, fate: &Fate) -> Moved {
     item.observed = None;
+    let stale = item.is_stale(fate.lost_ns);
     let overflow = item.overflow.take();
+    if let Some(overflow) = overflow {
+        item.shown_ns = item.shown_ns.max(overflow.called_ns);
+    }
     let Some(stay) = item.stay.take() else {
         item.stay = overflow.map(|overflow| Stay::overflowed(overflow, fate.at_ns));
         return Moved::Kept;
@@ -286,9 +303,10 @@ fn moved(item: &mut Item, fate: &Fate) -> Moved {
         return Moved::Kept;
     }
     if !fate.delivers {
-        return if stay.tentative { Moved::Kept } else { Moved::NotReady(stay) };
+        item.shown_ns = fate.at_ns;
+        return if stay.tentative { Moved::Kept } else { Moved::NotReady(stay, Went::NotReady.if_not(stale)) };
     }
-    Moved::Reached(Taken { stay, data: item.data, events: item.events, mods: item.mods })
+    Moved::Reached(Taken { stay, data: item.data, events: item.events, mods: item.mods, stale })
 }
 
 /// A delivered level-triggered item is back on the list at once.
