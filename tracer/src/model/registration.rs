@@ -216,6 +216,13 @@ impl Model {
         let (rank, now) = (self.next_rank(), self.span.last);
         if let Some(id) = self.add_item(&sighting, Registered::Found) {
             let linked = seen.flags & item_flags::LINKED != 0;
+            // Items are told in the order of the tree; which of the ready ones came first is not told.
+            if linked
+                && self.items.ready(ep) > 0
+                && let Some(ep) = self.eventpolls.get_mut(ep)
+            {
+                ep.disorder = true;
+            }
             self.items.change(id, |item| {
                 item.shown_ns = now;
                 item.stay = linked.then(|| Stay::new(Came::Before, rank, now));

@@ -69,6 +69,7 @@ impl Model {
             }
         }
         self.batched = self.batched.saturating_add(taken.len());
+        self.order_shown(ep, scan, &fate);
         let has = |flag: u32| scan.flags & flag != 0;
         if let Some(task) = self.tasks.get_mut(task) {
             task.batch = Batch {
@@ -94,6 +95,19 @@ impl Model {
             if let Some(Moved::NotReady(stay, went)) = self.items.change(id, |item| moved(item, &fate)) {
                 self.end_stay((ep, id), stay, went);
             }
+        }
+        self.order_shown(ep, scan, &fate);
+    }
+
+    /// A scan after which the kernel has nothing on its lists: the order of what comes from then on is told.
+    fn order_shown(&mut self, ep: EpId, scan: &Scan, fate: &Fate) {
+        let filled = scan_flags::REQUEUED | scan_flags::LEFT_OVER | scan_flags::OVERFLOW;
+        let empty = scan.flags & (scan_flags::LISTS_KNOWN | filled) == scan_flags::LISTS_KNOWN;
+        if !fate.order_known
+            && empty
+            && let Some(ep) = self.eventpolls.get_mut(ep)
+        {
+            ep.disorder = false;
         }
     }
 

@@ -8,3 +8,4 @@ mod late;
 mod latency;
 mod membership;
 mod missing;
+mod order;
