@@ -93,6 +93,8 @@ pub struct Items {
     by_file: BTreeSet<(FileId, ItemId)>,
     /// Items that stay on a ready list, or on an overflow list.
     waiting: BTreeSet<(EpId, ItemId)>,
+    /// Those of them on an overflow list.
+    overflowed: BTreeSet<(EpId, ItemId)>,
     /// How many items of an eventpoll stay on its ready list; none is no entry.
     ready: AHashMap<EpId, u64>,
     /// What came to lists and went from them with the last event, when that is asked for.
@@ -171,6 +173,9 @@ impl Items {
         if before.0 {
             self.leaves(item.ep);
         }
+        if before.1 {
+            self.overflowed.remove(&(item.ep, id));
+        }
         if before != (false, false)
             && let Some(moves) = &mut self.moves
         {
@@ -217,6 +222,11 @@ impl Items {
             (true, false) => _ = self.waiting.remove(&(ep, id)),
             (false, false) | (true, true) => {}
         }
+        match (before.1, after.1) {
+            (false, true) => _ = self.overflowed.insert((ep, id)),
+            (true, false) => _ = self.overflowed.remove(&(ep, id)),
+            (false, false) | (true, true) => {}
+        }
         match (before.0, after.0) {
             (false, true) => bump(self.ready.entry(ep).or_default()),
             (true, false) => self.leaves(ep),
@@ -250,6 +260,12 @@ impl Items {
     pub(crate) fn waiting_of(&self, ep: EpId) -> impl Iterator<Item = ItemId> + '_ {
         let (least, greatest) = ItemId::ALL;
         self.waiting.range((ep, least)..=(ep, greatest)).map(|&(_, id)| id)
+    }
+
+    /// Items of an eventpoll that are on its overflow list.
+    pub(crate) fn overflowed(&self, ep: EpId) -> impl Iterator<Item = ItemId> + '_ {
+        let (least, greatest) = ItemId::ALL;
+        self.overflowed.range((ep, least)..=(ep, greatest)).map(|&(_, id)| id)
     }
 
     /// Every item of an eventpoll.

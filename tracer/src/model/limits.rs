@@ -90,7 +90,7 @@ pub struct Exceeded {
     pub cpus: u64,
     /// Wait queue entries that were not remembered: such walks may have been merged.
     pub walk_entries: u64,
-    /// Items that were not followed through a scan.
+    /// Scans of which not all items were followed, and items of which it was not followed that they were put back.
     pub batches: u64,
     /// Returns of which it was not counted how long they took: those of eventpolls for which there was no more room.
     pub latencies: u64,
@@ -114,6 +114,7 @@ impl Exceeded {
             || self.pairs > 0
             || self.cpus > 0
             || self.walk_entries > 0
+            || self.batches > 0
     }
 }
 

@@ -51,8 +51,7 @@ impl Model {
     /// How many items are on an eventpoll's ready list, and on its overflow list.
     #[must_use]
     pub fn list_lengths(&self, ep: EpId) -> (u64, u64) {
-        let items = self.items.waiting_of(ep).filter_map(|id| self.items.get(id));
-        let overflow = items.filter(|item| item.overflow.is_some()).count();
+        let overflow = self.items.overflowed(ep).count();
         (self.items.ready(ep), u64::try_from(overflow).unwrap_or(u64::MAX))
     }
 

@@ -71,7 +71,8 @@ impl Model {
     /// No scan runs: what came during the last one is on the ready list, also what came after its end was told.
     pub(super) fn merge_overflow(&mut self, ep: EpId) {
         let now = self.span.last;
-        for id in self.items.waiting(ep, self.limits.batch) {
+        let ids: Vec<ItemId> = self.items.overflowed(ep).collect();
+        for id in ids {
             self.items.change(id, |item| {
                 if let Some(overflow) = item.overflow.take() {
                     item.shown_ns = item.shown_ns.max(overflow.called_ns);

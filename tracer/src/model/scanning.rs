@@ -51,11 +51,7 @@ impl Model {
     /// A scan takes the ready list; at its end it has put back what is level-triggered and what came meanwhile.
     pub(super) fn take_ready(&mut self, task: TaskId, ep: EpId, scan: &Scan) {
         let room = self.limits.all_batches.saturating_sub(self.batched).min(self.limits.batch);
-        let mut ids = self.items.waiting(ep, room.saturating_add(1));
-        if ids.len() > room {
-            bump(&mut self.exceeded.batches);
-            ids.truncate(room);
-        }
+        let (ids, all) = self.scanned(ep, room);
         self.rank_requeues(ep, &ids);
         let fate = self.fate(task, scan);
         let mut taken = BTreeMap::new();
@@ -69,7 +65,7 @@ impl Model {
             }
         }
         self.batched = self.batched.saturating_add(taken.len());
-        self.order_shown(ep, scan, &fate);
+        self.order_after(ep, scan, &fate, all);
         let has = |flag: u32| scan.flags & flag != 0;
         if let Some(task) = self.tasks.get_mut(task) {
             task.batch = Batch {
@@ -88,7 +84,7 @@ impl Model {
     /// A poll of an eventpoll that is watched itself: it drops items that are not ready until it finds one that is, and delivers
     /// nothing (`__ep_eventpoll_poll`; 5.10: `ep_read_events_proc`).
     pub(super) fn nested_scan(&mut self, ep: EpId, scan: &Scan) {
-        let ids = self.items.waiting(ep, self.limits.batch);
+        let (ids, all) = self.scanned(ep, self.limits.batch);
         self.rank_requeues(ep, &ids);
         let fate = self.fate(TaskId(0), scan);
         for id in ids {
@@ -96,18 +92,29 @@ impl Model {
                 self.end_stay((ep, id), stay, went);
             }
         }
-        self.order_shown(ep, scan, &fate);
+        self.order_after(ep, scan, &fate, all);
     }
 
-    /// A scan after which the kernel has nothing on its lists: the order of what comes from then on is told.
-    fn order_shown(&mut self, ep: EpId, scan: &Scan, fate: &Fate) {
+    /// What a scan takes: so many items of the lists, and whether those are all.
+    fn scanned(&mut self, ep: EpId, room: usize) -> (Vec<ItemId>, bool) {
+        let mut ids = self.items.waiting(ep, room.saturating_add(1));
+        let all = ids.len() <= room;
+        if !all {
+            bump(&mut self.exceeded.batches);
+            ids.truncate(room);
+        }
+        (ids, all)
+    }
+
+    /// Items that were not followed through a scan are no longer where they were. After a scan that leaves nothing on the kernel's lists the
+    /// order of what comes from then on is told.
+    fn order_after(&mut self, ep: EpId, scan: &Scan, fate: &Fate, all: bool) {
         let filled = scan_flags::REQUEUED | scan_flags::LEFT_OVER | scan_flags::OVERFLOW;
         let empty = scan.flags & (scan_flags::LISTS_KNOWN | filled) == scan_flags::LISTS_KNOWN;
-        if !fate.order_known
-            && empty
+        if (!all || (empty && !fate.order_known))
             && let Some(ep) = self.eventpolls.get_mut(ep)
         {
-            ep.disorder = false;
+            ep.disorder = !all;
         }
     }
 
@@ -174,8 +181,15 @@ impl Model {
             batch.last_delivered = batch.last_delivered.max(taken.stay.rank);
         }
         let mask = taken.map(|taken| taken.events).or_else(|| self.items.get(id).map(|item| item.events));
-        if scanned && mask.is_some_and(level_triggered) {
-            batch.requeued.insert(id);
+        if scanned && mask.is_some_and(level_triggered) && !batch.requeued.contains(&id) {
+            if self.batched < self.limits.all_batches {
+                batch.requeued.insert(id);
+                self.batched = self.batched.saturating_add(1);
+            } else {
+                // What the scan put back is not known in full.
+                batch.truncated = true;
+                bump(&mut self.exceeded.batches);
+            }
         }
         let ended = self.items.change(id, |item| {
             let events = taken.map_or(item.events, |taken| taken.events);
@@ -240,7 +254,7 @@ impl Model {
             std::mem::take(&mut task.batch)
         });
         let Some(batch) = batch else { return };
-        self.batched = self.batched.saturating_sub(batch.taken.len());
+        self.batched = self.batched.saturating_sub(batch.taken.len()).saturating_sub(batch.requeued.len());
         self.compare_requeued(task, &batch);
         // A batch without an eventpoll has taken nothing.
         let ep = batch.ep.unwrap_or(EpId(0));

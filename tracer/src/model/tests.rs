@@ -1,6 +1,7 @@
 //! What the model makes of traces whose truth is known.
 
 mod audit;
+mod bounds;
 mod fanout;
 mod hostile;
 mod identity;
