@@ -125,8 +125,16 @@ fn row(model: &Model, info: &TraceInfo, source: &Source) -> HerdRow {
 fn evidence(model: &Model, info: &TraceInfo, source: &Source) -> Evidence {
     let stats = &source.stats;
     let exceeded = model.exceeded();
-    let unfollowed =
-        [exceeded.tasks, exceeded.files, exceeded.wakeups, exceeded.pairs, exceeded.cpus, exceeded.walk_entries];
+    let unfollowed = [
+        exceeded.eventpolls,
+        exceeded.items,
+        exceeded.tasks,
+        exceeded.files,
+        exceeded.wakeups,
+        exceeded.pairs,
+        exceeded.cpus,
+        exceeded.walk_entries,
+    ];
     Evidence {
         sockets: source.files.len(),
         workers: source.workers(model).len(),
