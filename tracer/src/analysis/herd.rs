@@ -100,7 +100,7 @@ fn row(model: &Model, info: &TraceInfo, source: &Source) -> HerdRow {
         source: source.name.clone(),
         sockets: source.files.len(),
         workers: evidence.workers,
-        eventpolls: source.eventpolls(model).len(),
+        eventpolls: source.eventpolls_ever(model),
         wakeups: stats.wakeups,
         called: Spread::from(&stats.called),
         woken: Spread::from(&stats.woken),
@@ -137,7 +137,7 @@ fn evidence(model: &Model, info: &TraceInfo, source: &Source) -> Evidence {
     ];
     Evidence {
         sockets: source.files.len(),
-        workers: source.workers(model).len(),
+        workers: source.workers_ever(model),
         workers_of_a_socket: source.most_workers_of_a_file(model),
         eventpolls_of_a_socket: source.most_eventpolls_of_a_file(model),
         wakeups: stats.wakeups,

@@ -83,6 +83,30 @@ fn a_herd_of_which_not_all_was_followed_is_not_called_a_single_task() {
 }
 
 #[test]
+fn tasks_and_eventpolls_that_are_no_longer_shown_count_among_those_that_waited() {
+    let mut trace = Trace::new();
+    let item = shared(&mut trace, 10, LT);
+    for tid in 101..=110 {
+        let ts = trace.first(item);
+        trace.woken(ep(1), tid, ts);
+        trace.scan(tid, ep(1), 1, 0);
+        trace.leave(tid, ep(1), Ok(&[item]));
+        trace.accept(tid, LISTENER, 9);
+        trace.exit(tid, "short");
+    }
+    for n in 2..=10 {
+        trace.add(PID, Item::socket(n, LISTENER, LT));
+        trace.eventpoll_gone(ep(n));
+    }
+    let [all, few] = [4_096, 2].map(|retired| bounded(&trace, Limits { retired, ..Limits::default() }));
+    for report in [&all, &few] {
+        assert_eq!((report.herd[0].workers, report.herd[0].eventpolls, report.eventpolls[0].tasks), (10, 10, 10));
+        assert_eq!(report.herd[0].verdict, all.herd[0].verdict);
+    }
+    assert_eq!([all, few].map(|report| report.herd[0].tasks.len()), [10, 2]);
+}
+
+#[test]
 fn a_reason_does_not_rest_on_how_many_tasks_were_followed() {
     let mut trace = Trace::new();
     crate::model::testing::workers(&mut trace, 1, LT);

@@ -155,6 +155,8 @@ pub struct File {
     pub listening: bool,
     /// What is known of its wakeups.
     pub stats: SourceStats,
+    /// Eventpolls that it was registered in and that are no longer shown one by one.
+    pub eventpolls_gone: usize,
     /// Whether it is open.
     pub alive: bool,
 }
@@ -187,7 +189,7 @@ impl Files {
         let id = FileId(self.sequence.next());
         self.live.insert(address, id);
         let stats = SourceStats::default();
-        let file = File { id, address, fd: None, info: None, listening: false, stats, alive: true };
+        let file = File { id, address, fd: None, info: None, listening: false, stats, eventpolls_gone: 0, alive: true };
         self.all.insert(id, file);
         id
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::ids::{EpId, FileId, ItemId, Sequence, TaskId};
+use super::ids::{EpId, FileId, ItemId, Ranged as _, Sequence, TaskId};
 use super::journal::Move;
 use super::limits::{Exceeded, Limits, bump};
 use super::outcome::{ALWAYS_POLLED, EPOLLET, EPOLLONESHOT};

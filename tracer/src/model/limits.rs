@@ -1,8 +1,6 @@
 //! How much the model remembers. A trace file is not trusted: whatever it says, memory stays within these numbers, and what
 //! does not fit is counted and shown.
 
-use std::collections::BTreeSet;
-
 use serde::Serialize;
 
 /// The largest sizes of the model's tables.
@@ -115,15 +113,6 @@ impl Exceeded {
             || self.cpus > 0
             || self.walk_entries > 0
             || self.batches > 0
-    }
-}
-
-/// Adds to a set that may not grow beyond `cap`; counts what does not fit.
-pub(crate) fn note<K: Ord>(set: &mut BTreeSet<K>, key: K, cap: usize, exceeded: &mut u64) {
-    if set.len() < cap {
-        set.insert(key);
-    } else if !set.contains(&key) {
-        *exceeded = exceeded.saturating_add(1);
     }
 }
 

@@ -4,10 +4,9 @@ use tracer_common::events::{Callback, Ctl, EventpollSeen, FileInfo, Hooked, Item
 
 use super::Model;
 use super::counts::op;
-use super::ids::{EpId, FileId, ItemId, TaskId};
+use super::ids::{EpId, FileId, ItemId};
 use super::item::{Sighting, kept_mask};
 use super::journal::Registered;
-use super::limits::note;
 use super::ready::{Armed, Came, Stay, Went};
 
 impl Model {
@@ -168,7 +167,7 @@ impl Model {
             eventpoll.items_ever = eventpoll.items_ever.saturating_add(1);
         }
         self.files.stats(file).flags.add(seen.events);
-        note(&mut self.registered, (file, ep), self.limits.pairs, &mut self.exceeded.pairs);
+        self.registered.note((file, ep), self.limits.pairs, &mut self.exceeded.pairs);
         Some(id)
     }
 
@@ -261,16 +260,8 @@ impl Model {
             self.remove_item(item, went);
         }
         if let Some(dropped) = self.files.end(address, &self.limits, &mut self.exceeded) {
-            let eps = EpId::ALL;
-            let tasks = TaskId::ALL;
-            let gone: Vec<_> = self.registered.range((dropped, eps.0)..=(dropped, eps.1)).copied().collect();
-            for pair in gone {
-                self.registered.remove(&pair);
-            }
-            let gone: Vec<_> = self.shares.range((dropped, tasks.0)..=(dropped, tasks.1)).map(|(k, _)| *k).collect();
-            for pair in gone {
-                self.shares.remove(&pair);
-            }
+            self.registered.remove_first(dropped);
+            self.shares.remove_first(dropped);
         }
     }
 
@@ -283,10 +274,11 @@ impl Model {
             self.remove_item(item, Went::Closed);
         }
         if let Some(dropped) = self.eventpolls.end(address, &self.limits, &mut self.exceeded) {
-            let (least, greatest) = TaskId::ALL;
-            let gone: Vec<_> = self.waiters.range((dropped, least)..=(dropped, greatest)).copied().collect();
-            for pair in gone {
-                self.waiters.remove(&pair);
+            self.waiters.remove_first(dropped);
+            for file in self.registered.remove_second(dropped) {
+                if let Some(file) = self.files.get_mut(file) {
+                    file.eventpolls_gone = file.eventpolls_gone.saturating_add(1);
+                }
             }
             self.latencies.remove(&dropped);
         }

@@ -6,7 +6,7 @@ use super::Model;
 use super::counts::EAGAIN;
 use super::fanout::Ending;
 use super::ids::{FileId, TaskId};
-use super::limits::{bump, note};
+use super::limits::bump;
 use super::task::{Ended, OpenWait};
 
 impl Model {
@@ -17,7 +17,7 @@ impl Model {
         let ep = self.eventpolls.at(enter.ep, &self.limits, &mut self.exceeded);
         if let Some(ep) = ep {
             self.eventpolls.name(ep, enter.header.tgid, enter.epfd);
-            note(&mut self.waiters, (ep, task), self.limits.pairs, &mut self.exceeded.pairs);
+            self.waiters.note((ep, task), self.limits.pairs, &mut self.exceeded.pairs);
         }
         self.let_go(task, Ending::Over);
         self.settle_where(task, |task| task.wait.is_some() || task.batch.delivered > 0);
@@ -40,7 +40,7 @@ impl Model {
         self.count(id, |counts| counts.wait_exit(exit));
         if let Some(ep) = self.eventpolls.at(exit.ep, &self.limits, &mut self.exceeded) {
             self.eventpolls.name(ep, exit.header.tgid, exit.epfd);
-            note(&mut self.waiters, (ep, id), self.limits.pairs, &mut self.exceeded.pairs);
+            self.waiters.note((ep, id), self.limits.pairs, &mut self.exceeded.pairs);
         }
         let ended_by_wake = self.tasks.get(id).is_some_and(|task| task.held.is_some());
         if exit.ret > 0 {
