@@ -121,6 +121,12 @@ impl ItemFlags {
         self.set(events, true);
     }
 
+    /// Takes back that an item was counted.
+    pub(crate) const fn remove(&mut self, events: u32) {
+        self.items = self.items.saturating_sub(1);
+        self.set(events, false);
+    }
+
     /// Counts an item whose mask changed.
     pub(crate) const fn change(&mut self, old: u32, new: u32) {
         self.set(old, false);

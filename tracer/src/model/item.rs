@@ -184,6 +184,19 @@ impl Items {
         Some(item)
     }
 
+    /// The file that an item watches is another one than was thought.
+    pub(crate) fn refile(&mut self, id: ItemId, file: FileId) {
+        let Some(item) = self.all.get_mut(&id) else { return };
+        let old = std::mem::replace(&mut item.file, file);
+        let key = (item.ep, old, item.fd);
+        if self.by_key.get(&key) == Some(&id) {
+            self.by_key.remove(&key);
+        }
+        self.by_key.insert((item.ep, file, item.fd), id);
+        self.by_file.remove(&(old, id));
+        self.by_file.insert((file, id));
+    }
+
     /// Writes down what was seen of a known item; `true` when its mask changed.
     pub(crate) fn update(&mut self, id: ItemId, seen: &Sighting) -> bool {
         let Some(item) = self.all.get_mut(&id) else {

@@ -5,7 +5,7 @@ use tracer_common::events::{Callback, Ctl, EventpollSeen, FileInfo, Hooked, Item
 use super::Model;
 use super::counts::op;
 use super::ids::{EpId, FileId, ItemId};
-use super::item::{Sighting, kept_mask};
+use super::item::{Item, Sighting, kept_mask};
 use super::journal::Registered;
 use super::ready::{Armed, Came, Stay, Went};
 
@@ -157,17 +157,13 @@ impl Model {
 
     fn add_item(&mut self, seen: &Sighting, how: Registered) -> Option<ItemId> {
         let id = self.items.insert(seen, &self.limits, &mut self.exceeded)?;
-        let (ep, file, fd) = seen.key;
+        let (ep, ..) = seen.key;
         self.note_registration(ep, id, how);
-        if let Some(file) = self.files.get_mut(file) {
-            file.fd.get_or_insert(fd);
-        }
         if let Some(eventpoll) = self.eventpolls.get_mut(ep) {
             eventpoll.items = eventpoll.items.saturating_add(1);
             eventpoll.items_ever = eventpoll.items_ever.saturating_add(1);
         }
-        self.files.stats(file).flags.add(seen.events);
-        self.registered.note((file, ep), self.limits.pairs, &mut self.exceeded.pairs);
+        self.give_to_file(id);
         Some(id)
     }
 
@@ -230,18 +226,50 @@ impl Model {
     }
 
     pub(super) fn on_file_info(&mut self, info: &FileInfo) {
-        let another = self.files.contradicts(info);
-        if another {
-            self.end_file(info.file, Went::Unknown);
+        let mut added = None;
+        if self.files.contradicts(info) {
+            added = self.just_added(info);
+            if let Some(item) = added {
+                self.take_from_file(item);
+            }
+            self.end_file_but(info.file, Went::Unknown, added);
         }
         let id = self.files.at(info.file, &self.limits, &mut self.exceeded);
         self.files.learn(id, info);
-        // An ADD tells its hook first, and then what the file is: that item is of this file, and not of the one that was here before.
+        if let Some(item) = added {
+            self.items.refile(item, id);
+            self.give_to_file(item);
+        }
+    }
+
+    /// An ADD tells its hook first, and then what the file is: that item is of this file, and not of the one that was here before.
+    fn just_added(&self, info: &FileInfo) -> Option<ItemId> {
         let told_by = |hooked: &Hooked| {
             (hooked.file, hooked.header.ts_ns, hooked.header.tid) == (info.file, info.header.ts_ns, info.header.tid)
         };
-        if let Some(hooked) = self.last_hooked.filter(|hooked| another && told_by(hooked)) {
-            self.on_hooked(&hooked);
+        let hooked = self.last_hooked.filter(told_by)?;
+        let file = self.files.live_at(info.file)?.id;
+        let item = self.items.at(hooked.epi).and_then(|id| self.items.get(id))?;
+        (item.file == file && item.adding == Some(hooked.header.tid)).then_some(item.id)
+    }
+
+    /// Counts an item among those of its file.
+    fn give_to_file(&mut self, id: ItemId) {
+        let Some(&Item { ep, file, fd, events, .. }) = self.items.get(id) else { return };
+        if let Some(file) = self.files.get_mut(file) {
+            file.fd.get_or_insert(fd);
+        }
+        self.files.stats(file).flags.add(events);
+        self.registered.note((file, ep), self.limits.pairs, &mut self.exceeded.pairs);
+    }
+
+    /// The item is of another file.
+    fn take_from_file(&mut self, id: ItemId) {
+        let Some(&Item { file, events, .. }) = self.items.get(id) else { return };
+        let flags = &mut self.files.stats(file).flags;
+        flags.remove(events);
+        if flags.items == 0 {
+            self.registered.remove_first(file);
         }
     }
 
@@ -253,10 +281,15 @@ impl Model {
 
     /// A file ends, and its items with it.
     pub(super) fn end_file(&mut self, address: u64, went: Went) {
+        self.end_file_but(address, went, None);
+    }
+
+    /// The same, but for one item that is not of it.
+    fn end_file_but(&mut self, address: u64, went: Went, kept: Option<ItemId>) {
         let Some(id) = self.files.live_at(address).map(|file| file.id) else {
             return;
         };
-        for item in self.items.of_file(id) {
+        for item in self.items.of_file(id).into_iter().filter(|item| Some(*item) != kept) {
             self.remove_item(item, went);
         }
         if let Some(dropped) = self.files.end(address, &self.limits, &mut self.exceeded) {
