@@ -83,6 +83,8 @@ pub struct Task {
     pub alive: bool,
     /// The wait it is in.
     pub wait: Option<OpenWait>,
+    /// The eventpoll that it waited on last, once the two are noted as a pair.
+    pub(crate) waited_on: Option<EpId>,
     pub(crate) held: Option<Held>,
     pub(crate) ended: Option<Ended>,
     /// When it last scanned a ready list in its wait.
@@ -130,6 +132,7 @@ impl Tasks {
             counts: Counts::default(),
             alive: true,
             wait: None,
+            waited_on: None,
             held: None,
             ended: None,
             scanned_ns: 0,

@@ -5,9 +5,10 @@ use tracer_common::events::{Accept, DELIVERED_UNKNOWN, Returned, Scan, WaitEnter
 use super::Model;
 use super::counts::EAGAIN;
 use super::fanout::Ending;
-use super::ids::{FileId, TaskId};
+use super::ids::{EpId, FileId, TaskId};
 use super::limits::bump;
-use super::task::{Ended, OpenWait};
+use super::pairs::Pairs;
+use super::task::{Ended, OpenWait, Task};
 
 impl Model {
     pub(super) fn on_wait_enter(&mut self, enter: &WaitEnter) {
@@ -17,11 +18,11 @@ impl Model {
         let ep = self.eventpolls.at(enter.ep, &self.limits, &mut self.exceeded);
         if let Some(ep) = ep {
             self.eventpolls.name(ep, enter.header.tgid, enter.epfd);
-            self.waiters.note((ep, task), self.limits.pairs, &mut self.exceeded.pairs);
         }
         self.let_go(task, Ending::Over);
         self.settle_where(task, |task| task.wait.is_some() || task.batch.delivered > 0);
         if let Some(task) = self.tasks.get_mut(task) {
+            note_waiter(&mut self.waiters, (ep, task), self.limits.pairs, &mut self.exceeded.pairs);
             task.wait = Some(OpenWait {
                 ep,
                 epfd: enter.epfd,
@@ -38,9 +39,9 @@ impl Model {
             return;
         };
         self.count(id, |counts| counts.wait_exit(exit));
-        if let Some(ep) = self.eventpolls.at(exit.ep, &self.limits, &mut self.exceeded) {
+        let ep = self.eventpolls.at(exit.ep, &self.limits, &mut self.exceeded);
+        if let Some(ep) = ep {
             self.eventpolls.name(ep, exit.header.tgid, exit.epfd);
-            self.waiters.note((ep, id), self.limits.pairs, &mut self.exceeded.pairs);
         }
         let ended_by_wake = self.tasks.get(id).is_some_and(|task| task.held.is_some());
         if exit.ret > 0 {
@@ -58,6 +59,7 @@ impl Model {
             };
             task = settled;
         }
+        note_waiter(&mut self.waiters, (ep, task), self.limits.pairs, &mut self.exceeded.pairs);
         let wait = task.wait.take();
         task.ended =
             Some(Ended { at_ns: exit.header.ts_ns, returned: exit.ret > 0, claimed: ended_by_wake, accepts: None });
@@ -173,5 +175,19 @@ impl Model {
         self.share(Some(file), task, |share| {
             bump(if found { &mut share.accepts } else { &mut share.accept_eagain });
         });
+    }
+}
+
+/// Notes that a task waits on an eventpoll: nearly always on the one that it waited on last.
+fn note_waiter(
+    waiters: &mut Pairs<EpId, TaskId>,
+    (ep, task): (Option<EpId>, &mut Task),
+    cap: usize,
+    exceeded: &mut u64,
+) {
+    if let Some(ep) = ep.filter(|_| task.waited_on != ep)
+        && waiters.note((ep, task.id), cap, exceeded).is_some()
+    {
+        task.waited_on = Some(ep);
     }
 }
