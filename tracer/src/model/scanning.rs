@@ -245,10 +245,11 @@ impl Model {
     }
 
     /// The same, of a scan of which more should have been told, or where more is missing that would tell what it delivered: then that
-    /// stays unknown.
+    /// stays unknown. After a loss the end of its wait and the begin of the next may be missing.
     pub(super) fn settle_where(&mut self, task: TaskId, missing: impl FnOnce(&Task) -> bool) {
+        let lost_ns = self.losses.lists_ns;
         let batch = self.tasks.get_mut(task).map(|task| {
-            if task.batch.expected > 0 || missing(task) {
+            if task.batch.expected > 0 || task.batch.at_ns < lost_ns || missing(task) {
                 task.batch.cut_off();
             }
             std::mem::take(&mut task.batch)

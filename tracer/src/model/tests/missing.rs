@@ -186,6 +186,18 @@ fn whether_an_item_left_the_list_during_a_loss_is_not_known() {
 }
 
 #[test]
+fn a_scan_after_a_loss_may_be_of_another_wait_than_the_scan_before() {
+    let model = so_far(|trace| {
+        two(trace, ET);
+        trace.enter(101, ep(1));
+        trace.scan(101, ep(1), DELIVERED_UNKNOWN, 0);
+        trace.lost(Hook::WaitExit, RING_FULL, 1);
+        trace.scan(101, ep(1), 0, 0);
+    });
+    assert_eq!(went(&model), [0, 0, 2]);
+}
+
+#[test]
 fn a_callback_shows_after_a_loss_that_its_item_is_on_the_list() {
     let model = so_far(|trace| {
         let (first, _) = lossy(trace, Hook::Scan);
