@@ -162,7 +162,7 @@ fn eventpoll_row(model: &Model, eventpoll: &Eventpoll) -> EventpollRow {
         alive: eventpoll.alive,
         items: eventpoll.items,
         items_ever: eventpoll.items_ever,
-        tasks: model.waiters(eventpoll.id).count(),
+        tasks: model.waiters_ever(eventpoll.id),
         callback_to_return: latency(|known| &known.callback_to_return),
         callback_to_wake: latency(|known| &known.callback_to_wake),
         woken_to_return: latency(|known| &known.woken_to_return),

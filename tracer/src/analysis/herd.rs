@@ -100,7 +100,7 @@ fn row(model: &Model, info: &TraceInfo, source: &Source) -> HerdRow {
         source: source.name.clone(),
         sockets: source.files.len(),
         workers: evidence.workers,
-        eventpolls: source.eventpolls(model).len(),
+        eventpolls: source.eventpolls_ever(model),
         wakeups: stats.wakeups,
         called: Spread::from(&stats.called),
         woken: Spread::from(&stats.woken),
@@ -125,11 +125,19 @@ fn row(model: &Model, info: &TraceInfo, source: &Source) -> HerdRow {
 fn evidence(model: &Model, info: &TraceInfo, source: &Source) -> Evidence {
     let stats = &source.stats;
     let exceeded = model.exceeded();
-    let unfollowed =
-        [exceeded.tasks, exceeded.files, exceeded.wakeups, exceeded.pairs, exceeded.cpus, exceeded.walk_entries];
+    let unfollowed = [
+        exceeded.eventpolls,
+        exceeded.items,
+        exceeded.tasks,
+        exceeded.files,
+        exceeded.wakeups,
+        exceeded.pairs,
+        exceeded.cpus,
+        exceeded.walk_entries,
+    ];
     Evidence {
         sockets: source.files.len(),
-        workers: source.workers(model).len(),
+        workers: source.workers_ever(model),
         workers_of_a_socket: source.most_workers_of_a_file(model),
         eventpolls_of_a_socket: source.most_eventpolls_of_a_file(model),
         wakeups: stats.wakeups,

@@ -43,23 +43,38 @@ impl Source {
         self.files.iter().flat_map(|file| model.registered(*file)).collect()
     }
 
+    /// How many these are, with those that are no longer shown one by one.
+    pub(crate) fn eventpolls_ever(&self, model: &Model) -> usize {
+        let gone = self.files.iter().filter_map(|file| model.files().get(*file)).map(|file| file.eventpolls_gone);
+        self.eventpolls(model).len().saturating_add(gone.sum())
+    }
+
     /// Tasks that waited on one of these.
     pub(crate) fn workers(&self, model: &Model) -> BTreeSet<TaskId> {
         self.eventpolls(model).into_iter().flat_map(|ep| model.waiters(ep)).collect()
     }
 
+    /// How many these are. Of those that are no longer shown one by one, one that waited on several eventpolls counts with each.
+    pub(crate) fn workers_ever(&self, model: &Model) -> usize {
+        workers_of(model, &self.eventpolls(model))
+    }
+
     /// The most tasks that waited for one and the same of its files.
     pub(crate) fn most_workers_of_a_file(&self, model: &Model) -> usize {
-        let workers = |file: &FileId| {
-            model.registered(*file).flat_map(|ep| model.waiters(ep)).collect::<BTreeSet<TaskId>>().len()
-        };
-        self.files.iter().map(workers).max().unwrap_or(0)
+        self.files.iter().map(|file| workers_of(model, &model.registered(*file).collect())).max().unwrap_or(0)
     }
 
     /// The most eventpolls that one and the same of its files was registered in.
     pub(crate) fn most_eventpolls_of_a_file(&self, model: &Model) -> usize {
-        self.files.iter().map(|file| model.registered(*file).count()).max().unwrap_or(0)
+        self.files.iter().map(|file| model.registered_ever(*file)).max().unwrap_or(0)
     }
+}
+
+/// How many tasks waited on any of these.
+fn workers_of(model: &Model, eventpolls: &BTreeSet<EpId>) -> usize {
+    let tasks: BTreeSet<TaskId> = eventpolls.iter().flat_map(|ep| model.waiters(*ep)).collect();
+    let gone = eventpolls.iter().filter_map(|ep| model.eventpolls().get(*ep)).map(|ep| ep.waiters_gone);
+    tasks.len().saturating_add(gone.sum())
 }
 
 /// All sources that were registered or called back: listening ones first, then the busiest.

@@ -7,6 +7,7 @@ use super::{Report, Verdict, compare};
 use crate::model::testing::{
     Item, LISTENER, LT, ONESHOT, PID, RING_FULL, Trace, chain, ep, exclusive, info, lt, shared,
 };
+use crate::model::{Limits, Model};
 
 fn report(trace: &Trace) -> Report {
     Report::new(&trace.model(), &info())
@@ -56,6 +57,80 @@ fn oneshot_in_a_shared_eventpoll_is_no_herd() {
     let report = report(&trace);
     assert_eq!(report.herd[0].verdict, Verdict::NoHerd);
     assert!(report.herd[0].sentence.contains("EPOLLONESHOT"), "{}", report.herd[0].sentence);
+}
+
+/// The report of a model that remembers less.
+fn bounded(trace: &Trace, limits: Limits) -> Report {
+    let mut model = Model::with_limits(limits);
+    for event in &trace.events {
+        model.apply(event);
+    }
+    model.finish();
+    Report::new(&model, &info())
+}
+
+#[test]
+fn a_herd_of_which_not_all_was_followed_is_not_called_a_single_task() {
+    let few = [Limits { eventpolls: 1, ..Limits::default() }, Limits { items: 1, ..Limits::default() }];
+    for limits in few {
+        for trace in [lt(), exclusive()] {
+            let report = bounded(&trace, limits);
+            let [row] = report.herd.as_slice() else { panic!("{:?}", report.herd) };
+            assert_eq!(row.verdict, Verdict::Incomplete, "{}", row.sentence);
+            assert!(!report.complete);
+        }
+    }
+}
+
+#[test]
+fn tasks_and_eventpolls_that_are_no_longer_shown_count_among_those_that_waited() {
+    let mut trace = Trace::new();
+    let item = shared(&mut trace, 10, LT);
+    for tid in 101..=110 {
+        let ts = trace.first(item);
+        trace.woken(ep(1), tid, ts);
+        trace.scan(tid, ep(1), 1, 0);
+        trace.leave(tid, ep(1), Ok(&[item]));
+        trace.accept(tid, LISTENER, 9);
+        trace.exit(tid, "short");
+    }
+    for n in 2..=10 {
+        trace.add(PID, Item::socket(n, LISTENER, LT));
+        trace.eventpoll_gone(ep(n));
+    }
+    let [all, few] = [4_096, 2].map(|retired| bounded(&trace, Limits { retired, ..Limits::default() }));
+    for report in [&all, &few] {
+        assert_eq!((report.herd[0].workers, report.herd[0].eventpolls, report.eventpolls[0].tasks), (10, 10, 10));
+        assert_eq!(report.herd[0].verdict, all.herd[0].verdict);
+    }
+    assert_eq!([all, few].map(|report| report.herd[0].tasks.len()), [10, 2]);
+}
+
+#[test]
+fn a_reason_does_not_rest_on_how_many_tasks_were_followed() {
+    let mut trace = Trace::new();
+    crate::model::testing::workers(&mut trace, 1, LT);
+    let item = Item::socket(1, LISTENER, LT);
+    for _ in 0..20 {
+        let ts = trace.first(item);
+        trace.woken(ep(1), 101, ts);
+        trace.scan(101, ep(1), 1, 0);
+        trace.leave(101, ep(1), Ok(&[item]));
+        trace.accept(101, LISTENER, 9);
+        trace.enter(101, ep(1));
+    }
+    assert!(report(&trace).herd[0].sentence.contains("a single task waits"), "{}", report(&trace).herd[0].sentence);
+    trace.enter(102, ep(2));
+    let report = bounded(&trace, Limits { eventpolls: 1, ..Limits::default() });
+    assert_eq!(report.herd[0].verdict, Verdict::NoHerd);
+    assert!(!report.herd[0].sentence.contains("a single task waits"), "{}", report.herd[0].sentence);
+}
+
+#[test]
+fn a_report_is_not_complete_when_items_of_a_scan_were_not_followed() {
+    let report = bounded(&lt(), Limits { batch: 0, ..Limits::default() });
+    assert!(!report.complete);
+    assert_eq!(report.herd[0].verdict, Verdict::Herd, "no wake depends on them");
 }
 
 /// A socket of its own for each of four workers.

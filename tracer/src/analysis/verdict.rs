@@ -177,9 +177,12 @@ fn explain_herd(evidence: &Evidence) -> Judgement {
 }
 
 fn explain_no_herd(evidence: &Evidence) -> Judgement {
-    let why = if evidence.workers_of_a_socket < HERD_MIN_WORKERS && evidence.sockets >= 2 {
+    let alone = evidence.workers_of_a_socket < HERD_MIN_WORKERS;
+    let why = if alone && evidence.lost > 0 {
+        "the woken tasks nearly always got something; whether others wait for it is not known, since not everything was seen".to_owned()
+    } else if alone && evidence.sockets >= 2 {
         format!("each of the {} workers waits for a socket of its own", evidence.workers)
-    } else if evidence.workers_of_a_socket < HERD_MIN_WORKERS {
+    } else if alone {
         "a single task waits for the socket".to_owned()
     } else if evidence.items > 0 && evidence.exclusive == evidence.items {
         "every item has EPOLLEXCLUSIVE, so a wakeup stops at the first eventpoll with a sleeping task".to_owned()

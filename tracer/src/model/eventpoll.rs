@@ -23,6 +23,8 @@ pub struct Eventpoll {
     pub items: u64,
     /// Items it has had in all.
     pub items_ever: u64,
+    /// Tasks that have waited on it and are no longer shown one by one.
+    pub waiters_gone: usize,
     /// Whether it is open.
     pub alive: bool,
     /// The order of its ready list is not certain: changes ran at the same time.
@@ -68,6 +70,7 @@ impl Eventpolls {
             seen_as: None,
             items: 0,
             items_ever: 0,
+            waiters_gone: 0,
             alive: true,
             disorder: false,
             overflow: false,

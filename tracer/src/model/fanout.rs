@@ -134,12 +134,9 @@ impl Model {
         let Some(file) = file.filter(|file| *file != FileId(0)) else {
             return;
         };
-        let key = (file, task);
-        if self.shares.len() >= self.limits.pairs && !self.shares.contains_key(&key) {
-            bump(&mut self.exceeded.pairs);
-            return;
+        if let Some(share) = self.shares.note((file, task), self.limits.pairs, &mut self.exceeded.pairs) {
+            change(share);
         }
-        change(self.shares.entry(key).or_default());
     }
 
     pub(super) fn change_wakeup(&mut self, id: WakeupId, change: impl FnOnce(&mut Wakeup)) {

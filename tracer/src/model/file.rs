@@ -121,6 +121,12 @@ impl ItemFlags {
         self.set(events, true);
     }
 
+    /// Takes back that an item was counted.
+    pub(crate) const fn remove(&mut self, events: u32) {
+        self.items = self.items.saturating_sub(1);
+        self.set(events, false);
+    }
+
     /// Counts an item whose mask changed.
     pub(crate) const fn change(&mut self, old: u32, new: u32) {
         self.set(old, false);
@@ -155,6 +161,8 @@ pub struct File {
     pub listening: bool,
     /// What is known of its wakeups.
     pub stats: SourceStats,
+    /// Eventpolls that it was registered in and that are no longer shown one by one.
+    pub eventpolls_gone: usize,
     /// Whether it is open.
     pub alive: bool,
 }
@@ -187,7 +195,7 @@ impl Files {
         let id = FileId(self.sequence.next());
         self.live.insert(address, id);
         let stats = SourceStats::default();
-        let file = File { id, address, fd: None, info: None, listening: false, stats, alive: true };
+        let file = File { id, address, fd: None, info: None, listening: false, stats, eventpolls_gone: 0, alive: true };
         self.all.insert(id, file);
         id
     }

@@ -16,11 +16,16 @@ macro_rules! id {
     };
 }
 
+/// What pairs are made of.
+pub(crate) trait Ranged: Copy + Ord {
+    /// The least and the greatest, for ranges over pairs that end with one.
+    const ALL: (Self, Self);
+}
+
 macro_rules! ranged {
     ($($name:ident),+) => {
-        $(impl $name {
-            /// The least and the greatest, for ranges over pairs that end with one.
-            pub(crate) const ALL: (Self, Self) = (Self(0), Self(u64::MAX));
+        $(impl Ranged for $name {
+            const ALL: (Self, Self) = (Self(0), Self(u64::MAX));
         })+
     };
 }
@@ -45,7 +50,7 @@ id! {
     /// One source wakeup.
     WakeupId
 }
-ranged!(EpId, ItemId, TaskId);
+ranged!(EpId, FileId, ItemId, TaskId);
 
 /// Hands out numbers from 1.
 #[derive(Debug, Clone, Default)]

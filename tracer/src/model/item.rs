@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use super::ids::{EpId, FileId, ItemId, Sequence, TaskId};
+use super::ids::{EpId, FileId, ItemId, Ranged as _, Sequence, TaskId};
 use super::journal::Move;
 use super::limits::{Exceeded, Limits, bump};
 use super::outcome::{ALWAYS_POLLED, EPOLLET, EPOLLONESHOT};
-use super::ready::{Armed, Overflow, Stay};
+use super::ready::{Armed, Came, Overflow, Stay};
 use ahash::AHashMap;
 
 /// One life of an item.
@@ -42,6 +42,8 @@ pub struct Item {
     pub(crate) observed: Option<(u64, bool)>,
     /// Whether it is on the list cannot be said: its last callback raced with another change.
     pub(crate) doubt: bool,
+    /// When its place was shown last; 0 before that.
+    pub(crate) shown_ns: u64,
     /// Its file is ending: any moment now it leaves its eventpoll.
     pub(crate) ending: bool,
     /// MODs.
@@ -55,6 +57,16 @@ impl Item {
     #[must_use]
     pub const fn is_level_triggered(&self) -> bool {
         level_triggered(self.events)
+    }
+
+    /// Whether its place may have changed unseen: it was shown before something was lost.
+    pub(crate) const fn is_stale(&self, lost_ns: u64) -> bool {
+        self.shown_ns < lost_ns
+    }
+
+    /// Why it must have come that is found ready without a callback.
+    pub(crate) const fn came_unseen(&self, lost_ns: u64) -> Came {
+        Armed::came(if self.is_stale(lost_ns) { None } else { self.armed })
     }
 }
 
@@ -81,6 +93,8 @@ pub struct Items {
     by_file: BTreeSet<(FileId, ItemId)>,
     /// Items that stay on a ready list, or on an overflow list.
     waiting: BTreeSet<(EpId, ItemId)>,
+    /// Those of them on an overflow list.
+    overflowed: BTreeSet<(EpId, ItemId)>,
     /// How many items of an eventpoll stay on its ready list; none is no entry.
     ready: AHashMap<EpId, u64>,
     /// What came to lists and went from them with the last event, when that is asked for.
@@ -125,6 +139,7 @@ impl Items {
             pending: None,
             observed: None,
             doubt: false,
+            shown_ns: 0,
             ending: false,
             mods: 0,
             overflow: None,
@@ -158,12 +173,28 @@ impl Items {
         if before.0 {
             self.leaves(item.ep);
         }
+        if before.1 {
+            self.overflowed.remove(&(item.ep, id));
+        }
         if before != (false, false)
             && let Some(moves) = &mut self.moves
         {
             moves.push(movement(&item, before, (false, false)));
         }
         Some(item)
+    }
+
+    /// The file that an item watches is another one than was thought.
+    pub(crate) fn refile(&mut self, id: ItemId, file: FileId) {
+        let Some(item) = self.all.get_mut(&id) else { return };
+        let old = std::mem::replace(&mut item.file, file);
+        let key = (item.ep, old, item.fd);
+        if self.by_key.get(&key) == Some(&id) {
+            self.by_key.remove(&key);
+        }
+        self.by_key.insert((item.ep, file, item.fd), id);
+        self.by_file.remove(&(old, id));
+        self.by_file.insert((file, id));
     }
 
     /// Writes down what was seen of a known item; `true` when its mask changed.
@@ -204,6 +235,11 @@ impl Items {
             (true, false) => _ = self.waiting.remove(&(ep, id)),
             (false, false) | (true, true) => {}
         }
+        match (before.1, after.1) {
+            (false, true) => _ = self.overflowed.insert((ep, id)),
+            (true, false) => _ = self.overflowed.remove(&(ep, id)),
+            (false, false) | (true, true) => {}
+        }
         match (before.0, after.0) {
             (false, true) => bump(self.ready.entry(ep).or_default()),
             (true, false) => self.leaves(ep),
@@ -237,6 +273,12 @@ impl Items {
     pub(crate) fn waiting_of(&self, ep: EpId) -> impl Iterator<Item = ItemId> + '_ {
         let (least, greatest) = ItemId::ALL;
         self.waiting.range((ep, least)..=(ep, greatest)).map(|&(_, id)| id)
+    }
+
+    /// Items of an eventpoll that are on its overflow list.
+    pub(crate) fn overflowed(&self, ep: EpId) -> impl Iterator<Item = ItemId> + '_ {
+        let (least, greatest) = ItemId::ALL;
+        self.overflowed.range((ep, least)..=(ep, greatest)).map(|&(_, id)| id)
     }
 
     /// Every item of an eventpoll.

@@ -70,7 +70,14 @@ impl Model {
         };
         self.let_go(id, Ending::Over);
         self.end_wait(id);
-        self.tasks.end(tid, self.span.last, &self.limits, &mut self.exceeded);
+        if let Some(dropped) = self.tasks.end(tid, self.span.last, &self.limits, &mut self.exceeded) {
+            self.shares.remove_second(dropped);
+            for ep in self.waiters.remove_second(dropped) {
+                if let Some(ep) = self.eventpolls.get_mut(ep) {
+                    ep.waiters_gone = ep.waiters_gone.saturating_add(1);
+                }
+            }
+        }
     }
 
     /// The trace ends while a task lives.
@@ -89,7 +96,7 @@ impl Model {
         };
         let open = task.wait.take().is_some();
         // What its last scan delivered will not be known either.
-        task.batch.truncated = true;
+        task.batch.cut_off();
         self.settle(id);
         if open {
             self.count_both(id, |counts| bump(&mut counts.waits_open));

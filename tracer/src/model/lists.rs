@@ -43,15 +43,15 @@ impl Model {
         Some(Lists {
             ready: second(ready),
             overflow: second(overflow),
-            ordered: self.eventpolls.get(ep).is_some_and(|ep| !ep.disorder),
+            ordered: self.eventpolls.get(ep).is_some_and(|ep| !ep.disorder)
+                && items().all(|item| !item.is_stale(self.losses.lists_ns)),
         })
     }
 
     /// How many items are on an eventpoll's ready list, and on its overflow list.
     #[must_use]
     pub fn list_lengths(&self, ep: EpId) -> (u64, u64) {
-        let items = self.items.waiting_of(ep).filter_map(|id| self.items.get(id));
-        let overflow = items.filter(|item| item.overflow.is_some()).count();
+        let overflow = self.items.overflowed(ep).count();
         (self.items.ready(ep), u64::try_from(overflow).unwrap_or(u64::MAX))
     }
 

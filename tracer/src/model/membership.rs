@@ -21,7 +21,7 @@ impl Model {
         let scanning = callback.flags & callback_flags::SCANNING != 0;
         let linked = callback.flags & callback_flags::LINKED != 0;
         let ep = self.items.get(id).map(|item| item.ep);
-        let now = self.span.last;
+        let (now, lost_ns) = (self.span.last, self.losses.lists_ns);
         let overflowed = matches!(outcome, Outcome::Overflow | Outcome::AlreadyOverflow);
         if let Some(ep) = ep.and_then(|ep| self.eventpolls.get_mut(ep)) {
             let over = ep.overflow && !scanning;
@@ -31,6 +31,7 @@ impl Model {
                 self.merge_overflow(ep);
             }
         }
+        let mut misplaced = false;
         let ended = self.items.change(id, |item| {
             if overflowed {
                 item.overflow.get_or_insert(Overflow { rank, called_ns: now });
@@ -43,7 +44,9 @@ impl Model {
             item.doubt = false;
             item.observed = None;
             let gone = if linked {
-                let came = Armed::came(item.armed.take());
+                misplaced = item.is_stale(lost_ns);
+                let came = item.came_unseen(lost_ns);
+                item.armed = None;
                 item.stay.get_or_insert(Stay::new(came, rank, now)).tentative = false;
                 None
             } else {
@@ -53,8 +56,12 @@ impl Model {
                 item.armed = None;
                 item.stay = Some(Stay::new(Came::Callback, rank, now));
             }
+            item.shown_ns = now;
             gone
         });
+        if misplaced && let Some(ep) = ep.and_then(|ep| self.eventpolls.get_mut(ep)) {
+            ep.disorder = true;
+        }
         if let (Some(stay), Some(ep)) = (ended.flatten(), ep) {
             // It is no longer where the model had it, and nobody said why.
             self.end_stay((ep, id), stay, Went::Unknown);
@@ -64,9 +71,11 @@ impl Model {
     /// No scan runs: what came during the last one is on the ready list, also what came after its end was told.
     pub(super) fn merge_overflow(&mut self, ep: EpId) {
         let now = self.span.last;
-        for id in self.items.waiting(ep, self.limits.batch) {
+        let ids: Vec<ItemId> = self.items.overflowed(ep).collect();
+        for id in ids {
             self.items.change(id, |item| {
                 if let Some(overflow) = item.overflow.take() {
+                    item.shown_ns = item.shown_ns.max(overflow.called_ns);
                     item.stay.get_or_insert(Stay::overflowed(overflow, now)).tentative = false;
                 }
             });
@@ -76,14 +85,15 @@ impl Model {
     /// The end of an ADD or a MOD shows whether the item is ready: no callback says so (`ep_insert`, `ep_modify`, fs/eventpoll.c).
     pub(super) fn ctl_shows(&mut self, id: ItemId, ctl: &Ctl, armed: Armed) {
         let next = self.next_rank();
-        let rank = self.items.get(id).and_then(|item| item.adding_rank).unwrap_or(next);
+        let Some(item) = self.items.get(id) else { return };
+        let rank = item.adding_rank.unwrap_or(next);
         let now = self.span.last;
-        if ctl.flags & ctl_flags::RACED != 0
-            && let Some(ep) = self.items.get(id).map(|item| item.ep).and_then(|ep| self.eventpolls.get_mut(ep))
-        {
+        let linked = ctl.flags & (ctl_flags::FOUND | ctl_flags::LINKED) == ctl_flags::FOUND | ctl_flags::LINKED;
+        let absent = ctl.flags & (ctl_flags::FOUND | ctl_flags::LINKED | ctl_flags::RACED) == ctl_flags::FOUND;
+        let misplaced = ctl.flags & ctl_flags::RACED != 0 || (linked && item.is_stale(self.losses.lists_ns));
+        if misplaced && let Some(ep) = self.eventpolls.get_mut(item.ep) {
             ep.disorder = true;
         }
-        let linked = ctl.flags & (ctl_flags::FOUND | ctl_flags::LINKED) == ctl_flags::FOUND | ctl_flags::LINKED;
         self.items.change(id, |item| {
             item.adding_rank = None;
             if linked {
@@ -91,11 +101,13 @@ impl Model {
                 item.stay.get_or_insert(Stay::new(came, rank, now)).tentative = false;
                 item.armed = None;
                 item.observed = None;
+                item.shown_ns = now;
             } else {
                 // Not found, or not ready any more: with another change at the same time that says nothing.
                 item.doubt |= ctl.flags & ctl_flags::RACED != 0;
                 if item.stay.is_none() {
                     item.armed = Some(armed);
+                    item.shown_ns = if absent { now } else { item.shown_ns };
                 }
             }
         });
@@ -123,12 +135,15 @@ impl Model {
 
     /// The trace ends: what is on a ready list stays there.
     pub(super) fn end_stays(&mut self) {
+        let lost_ns = self.losses.lists_ns;
         let mut ids: Vec<ItemId> = self.items.iter().filter(|item| item.stay.is_some()).map(|item| item.id).collect();
         ids.sort_unstable();
         for id in ids {
-            let ended = self.items.change(id, |item| item.stay.take().map(|stay| (item.ep, stay))).flatten();
-            if let Some((ep, stay)) = ended {
-                self.end_stay((ep, id), stay, Went::Stays);
+            let ended = self.items.change(id, |item| {
+                item.stay.take().map(|stay| (item.ep, stay, Went::Stays.if_not(item.is_stale(lost_ns))))
+            });
+            if let Some((ep, stay, went)) = ended.flatten() {
+                self.end_stay((ep, id), stay, went);
             }
         }
     }

@@ -21,6 +21,7 @@ mod lists;
 mod loss;
 mod membership;
 mod outcome;
+mod pairs;
 mod ready;
 mod registration;
 mod returning;
@@ -35,14 +36,13 @@ mod wakeup;
 mod waking;
 mod walk;
 
-use std::collections::{BTreeMap, BTreeSet};
-
 pub use audit::{Audit, Difference};
 pub use counts::Counts;
 pub(crate) use counts::op;
 pub use eventpoll::{Eventpoll, Eventpolls};
 pub use file::{File, Files, ItemFlags, SourceStats};
 pub use histogram::Histogram;
+pub(crate) use ids::Ranged;
 pub use ids::{EpId, FileId, ItemId, TaskId, WakeupId};
 pub use item::{Item, Items};
 pub use journal::{EndedStay, Journal, Move, Registered, Registration, SettledWake};
@@ -59,6 +59,7 @@ pub use wakeup::{Wakeup, Wakeups};
 
 use crate::event::{Event, Hooked, MarkKind};
 use limits::bump;
+use pairs::Pairs;
 
 /// When the trace began and ended, nanoseconds of `CLOCK_MONOTONIC`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -130,9 +131,9 @@ pub struct Model {
     tasks: Tasks,
     wakeups: Wakeups,
     walks: walk::Walks,
-    waiters: BTreeSet<(EpId, TaskId)>,
-    registered: BTreeSet<(FileId, EpId)>,
-    shares: BTreeMap<(FileId, TaskId), Share>,
+    waiters: Pairs<EpId, TaskId>,
+    registered: Pairs<FileId, EpId>,
+    shares: Pairs<FileId, TaskId, Share>,
     notes: Option<journal::Notes>,
 }
 
@@ -177,12 +178,15 @@ impl Model {
             Event::EventpollSeen(e) => self.on_eventpoll_seen(e),
             Event::ItemSeen(e) => self.on_item_seen(e),
             Event::Raced(e) => self.on_raced(e),
-            Event::Audited(e) => self.on_audited(e),
-            Event::AuditedItem(e) => self.on_audited_item(e),
+            Event::Audited(e) => self.on_walk(e),
+            Event::AuditedItem(e) => {
+                self.doubt_found(e.epi);
+                self.on_audited_item(e);
+            }
             Event::FileEnds(e) => self.on_file_ends(e),
             // For the rules of lint alone.
             Event::Io(_) | Event::Path(_) | Event::Stack(_) | Event::Frame(_) | Event::Symbol(_) => {}
-            Event::Loss(e) => self.losses.add(e, self.limits.losses),
+            Event::Loss(e) => self.losses.add(e, self.span.last, self.limits.losses),
             Event::Mark(mark) => match mark.what {
                 MarkKind::Started => {
                     self.span.started.get_or_insert(mark.ts_ns);
@@ -291,22 +295,40 @@ impl Model {
         &self.wakeups
     }
 
-    /// Tasks that have waited on an eventpoll.
+    /// Tasks that have waited on an eventpoll, but for those that are no longer shown one by one.
     pub fn waiters(&self, ep: EpId) -> impl Iterator<Item = TaskId> + '_ {
-        let (least, greatest) = TaskId::ALL;
-        self.waiters.range((ep, least)..=(ep, greatest)).map(|&(_, task)| task)
+        self.waiters.of(ep).map(|(task, ())| task)
     }
 
-    /// Eventpolls that a file has been registered in.
+    /// How many tasks have waited on an eventpoll.
+    #[must_use]
+    pub fn waiters_ever(&self, ep: EpId) -> usize {
+        let gone = self.eventpolls.get(ep).map_or(0, |ep| ep.waiters_gone);
+        self.waiters(ep).count().saturating_add(gone)
+    }
+
+    /// Whether several tasks have waited on an eventpoll.
+    #[must_use]
+    pub fn shared(&self, ep: EpId) -> bool {
+        let gone = self.eventpolls.get(ep).map_or(0, |ep| ep.waiters_gone);
+        self.waiters(ep).take(2).count().saturating_add(gone) > 1
+    }
+
+    /// Eventpolls that a file has been registered in, but for those that are no longer shown one by one.
     pub fn registered(&self, file: FileId) -> impl Iterator<Item = EpId> + '_ {
-        let (least, greatest) = EpId::ALL;
-        self.registered.range((file, least)..=(file, greatest)).map(|&(_, ep)| ep)
+        self.registered.of(file).map(|(ep, ())| ep)
+    }
+
+    /// How many eventpolls a file has been registered in.
+    #[must_use]
+    pub fn registered_ever(&self, file: FileId) -> usize {
+        let gone = self.files.get(file).map_or(0, |file| file.eventpolls_gone);
+        self.registered(file).count().saturating_add(gone)
     }
 
     /// What each task had of a file.
     pub fn shares(&self, file: FileId) -> impl Iterator<Item = (TaskId, &Share)> {
-        let (least, greatest) = TaskId::ALL;
-        self.shares.range((file, least)..=(file, greatest)).map(|(&(_, task), share)| (task, share))
+        self.shares.of(file)
     }
 
     /// Whether events are missing that were to be seen.

@@ -55,6 +55,13 @@ pub enum Went {
     Stays,
 }
 
+impl Went {
+    /// The same of an item that was on the list for certain.
+    pub(crate) const fn if_not(self, stale: bool) -> Self {
+        if stale { Self::Unknown } else { self }
+    }
+}
+
 /// What an item may have been ready at, unseen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Armed {
@@ -121,6 +128,8 @@ pub(crate) struct Taken {
     pub(crate) events: u32,
     /// How often it had been modified.
     pub(crate) mods: u64,
+    /// Something was lost since its place was shown.
+    pub(crate) stale: bool,
 }
 
 /// Items that a task took off the ready list with its last scan, and how many of its wait's events are still to come.
@@ -131,6 +140,10 @@ pub(crate) struct Batch {
     pub(crate) taken: BTreeMap<ItemId, Taken>,
     /// The eventpoll that was scanned; `None` before the first scan of a wait.
     pub(crate) ep: Option<EpId>,
+    /// When the scan was told.
+    pub(crate) at_ns: u64,
+    /// How many events the scan is known to have delivered: its wait returns as many, and is over. Not positive when that is not known.
+    pub(crate) delivered: i32,
     /// It is known how far the scan came; else it may have ended anywhere behind the last item delivered.
     pub(crate) reach_known: bool,
     /// The order of the list was known.
@@ -149,6 +162,20 @@ pub(crate) struct Batch {
     pub(crate) truncated: bool,
     /// Events of the wait that will still be told.
     pub(crate) expected: u32,
+}
+
+impl Batch {
+    /// Whether a wait that returned this is not the one that was scanned for: more of one before was to be told, or it returned another number.
+    pub(crate) const fn is_of_another(&self, returned: i32) -> bool {
+        self.truncated || self.expected > 0 || (self.delivered > 0 && self.delivered != returned)
+    }
+
+    /// What the scan delivered will not be told, or not all of it.
+    pub(crate) const fn cut_off(&mut self) {
+        self.truncated = true;
+        // The end of the wait would have said whether there was room for all.
+        self.left_over = true;
+    }
 }
 
 /// Stays on ready lists by their reasons.

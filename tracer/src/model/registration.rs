@@ -4,10 +4,9 @@ use tracer_common::events::{Callback, Ctl, EventpollSeen, FileInfo, Hooked, Item
 
 use super::Model;
 use super::counts::op;
-use super::ids::{EpId, FileId, ItemId, TaskId};
-use super::item::{Sighting, kept_mask};
+use super::ids::{EpId, FileId, ItemId};
+use super::item::{Item, Sighting, kept_mask};
 use super::journal::Registered;
-use super::limits::note;
 use super::ready::{Armed, Came, Stay, Went};
 
 impl Model {
@@ -118,10 +117,11 @@ impl Model {
         }
         self.make_room(&seen);
         if let Some(id) = self.add_item(&seen, Registered::Added) {
-            let rank = self.next_rank();
+            let (rank, now) = (self.next_rank(), self.span.last);
             self.items.change(id, |item| {
                 item.adding_rank = Some(rank);
                 item.adding = Some(tid);
+                item.shown_ns = now;
                 item.armed = Some(Armed::Add);
             });
         }
@@ -157,17 +157,13 @@ impl Model {
 
     fn add_item(&mut self, seen: &Sighting, how: Registered) -> Option<ItemId> {
         let id = self.items.insert(seen, &self.limits, &mut self.exceeded)?;
-        let (ep, file, fd) = seen.key;
+        let (ep, ..) = seen.key;
         self.note_registration(ep, id, how);
-        if let Some(file) = self.files.get_mut(file) {
-            file.fd.get_or_insert(fd);
-        }
         if let Some(eventpoll) = self.eventpolls.get_mut(ep) {
             eventpoll.items = eventpoll.items.saturating_add(1);
             eventpoll.items_ever = eventpoll.items_ever.saturating_add(1);
         }
-        self.files.stats(file).flags.add(seen.events);
-        note(&mut self.registered, (file, ep), self.limits.pairs, &mut self.exceeded.pairs);
+        self.give_to_file(id);
         Some(id)
     }
 
@@ -189,7 +185,7 @@ impl Model {
         if let Some(stay) = item.stay
             && !stay.tentative
         {
-            self.end_stay((item.ep, id), stay, went);
+            self.end_stay((item.ep, id), stay, went.if_not(item.is_stale(self.losses.lists_ns)));
         }
         if let Some(eventpoll) = self.eventpolls.get_mut(item.ep) {
             eventpoll.items = eventpoll.items.saturating_sub(1);
@@ -212,28 +208,68 @@ impl Model {
         }
         let sighting = Sighting { key, epi: seen.epi, events: seen.events, data: seen.data };
         self.make_room(&sighting);
-        let rank = self.next_rank();
-        if let Some(id) = self.add_item(&sighting, Registered::Found)
-            && seen.flags & item_flags::LINKED != 0
-        {
-            let now = self.span.last;
-            self.items.change(id, |item| item.stay = Some(Stay::new(Came::Before, rank, now)));
+        let (rank, now) = (self.next_rank(), self.span.last);
+        if let Some(id) = self.add_item(&sighting, Registered::Found) {
+            let linked = seen.flags & item_flags::LINKED != 0;
+            // Items are told in the order of the tree; which of the ready ones came first is not told.
+            if linked
+                && self.items.ready(ep) > 0
+                && let Some(ep) = self.eventpolls.get_mut(ep)
+            {
+                ep.disorder = true;
+            }
+            self.items.change(id, |item| {
+                item.shown_ns = now;
+                item.stay = linked.then(|| Stay::new(Came::Before, rank, now));
+            });
         }
     }
 
     pub(super) fn on_file_info(&mut self, info: &FileInfo) {
-        let another = self.files.contradicts(info);
-        if another {
-            self.end_file(info.file, Went::Unknown);
+        let mut added = None;
+        if self.files.contradicts(info) {
+            added = self.just_added(info);
+            if let Some(item) = added {
+                self.take_from_file(item);
+            }
+            self.end_file_but(info.file, Went::Unknown, added);
         }
         let id = self.files.at(info.file, &self.limits, &mut self.exceeded);
         self.files.learn(id, info);
-        // An ADD tells its hook first, and then what the file is: that item is of this file, and not of the one that was here before.
+        if let Some(item) = added {
+            self.items.refile(item, id);
+            self.give_to_file(item);
+        }
+    }
+
+    /// An ADD tells its hook first, and then what the file is: that item is of this file, and not of the one that was here before.
+    fn just_added(&self, info: &FileInfo) -> Option<ItemId> {
         let told_by = |hooked: &Hooked| {
             (hooked.file, hooked.header.ts_ns, hooked.header.tid) == (info.file, info.header.ts_ns, info.header.tid)
         };
-        if let Some(hooked) = self.last_hooked.filter(|hooked| another && told_by(hooked)) {
-            self.on_hooked(&hooked);
+        let hooked = self.last_hooked.filter(told_by)?;
+        let file = self.files.live_at(info.file)?.id;
+        let item = self.items.at(hooked.epi).and_then(|id| self.items.get(id))?;
+        (item.file == file && item.adding == Some(hooked.header.tid)).then_some(item.id)
+    }
+
+    /// Counts an item among those of its file.
+    fn give_to_file(&mut self, id: ItemId) {
+        let Some(&Item { ep, file, fd, events, .. }) = self.items.get(id) else { return };
+        if let Some(file) = self.files.get_mut(file) {
+            file.fd.get_or_insert(fd);
+        }
+        self.files.stats(file).flags.add(events);
+        self.registered.note((file, ep), self.limits.pairs, &mut self.exceeded.pairs);
+    }
+
+    /// The item is of another file.
+    fn take_from_file(&mut self, id: ItemId) {
+        let Some(&Item { file, events, .. }) = self.items.get(id) else { return };
+        let flags = &mut self.files.stats(file).flags;
+        flags.remove(events);
+        if flags.items == 0 {
+            self.registered.remove_first(file);
         }
     }
 
@@ -245,23 +281,20 @@ impl Model {
 
     /// A file ends, and its items with it.
     pub(super) fn end_file(&mut self, address: u64, went: Went) {
+        self.end_file_but(address, went, None);
+    }
+
+    /// The same, but for one item that is not of it.
+    fn end_file_but(&mut self, address: u64, went: Went, kept: Option<ItemId>) {
         let Some(id) = self.files.live_at(address).map(|file| file.id) else {
             return;
         };
-        for item in self.items.of_file(id) {
+        for item in self.items.of_file(id).into_iter().filter(|item| Some(*item) != kept) {
             self.remove_item(item, went);
         }
         if let Some(dropped) = self.files.end(address, &self.limits, &mut self.exceeded) {
-            let eps = EpId::ALL;
-            let tasks = TaskId::ALL;
-            let gone: Vec<_> = self.registered.range((dropped, eps.0)..=(dropped, eps.1)).copied().collect();
-            for pair in gone {
-                self.registered.remove(&pair);
-            }
-            let gone: Vec<_> = self.shares.range((dropped, tasks.0)..=(dropped, tasks.1)).map(|(k, _)| *k).collect();
-            for pair in gone {
-                self.shares.remove(&pair);
-            }
+            self.registered.remove_first(dropped);
+            self.shares.remove_first(dropped);
         }
     }
 
@@ -274,10 +307,11 @@ impl Model {
             self.remove_item(item, Went::Closed);
         }
         if let Some(dropped) = self.eventpolls.end(address, &self.limits, &mut self.exceeded) {
-            let (least, greatest) = TaskId::ALL;
-            let gone: Vec<_> = self.waiters.range((dropped, least)..=(dropped, greatest)).copied().collect();
-            for pair in gone {
-                self.waiters.remove(&pair);
+            self.waiters.remove_first(dropped);
+            for file in self.registered.remove_second(dropped) {
+                if let Some(file) = self.files.get_mut(file) {
+                    file.eventpolls_gone = file.eventpolls_gone.saturating_add(1);
+                }
             }
             self.latencies.remove(&dropped);
         }

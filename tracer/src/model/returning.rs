@@ -74,7 +74,8 @@ impl Model {
     /// A stay of an item is over.
     pub(super) fn end_stay(&mut self, (ep, item): (EpId, ItemId), stay: Stay, went: Went) {
         self.ready.end(stay, went);
-        let called = matches!(stay.came, Came::Callback | Came::Overflow);
+        // After a loss the item may have gone and come again unseen.
+        let called = matches!(stay.came, Came::Callback | Came::Overflow) && stay.called_ns >= self.losses.lists_ns;
         if called && matches!(went, Went::Delivered | Went::OneShot) {
             self.took(ep, Way::CallbackToReturn, (stay.called_ns, self.span.last));
         }

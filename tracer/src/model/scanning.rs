@@ -10,7 +10,8 @@ use super::ids::{EpId, ItemId, TaskId};
 use super::item::{Item, level_triggered};
 use super::limits::bump;
 use super::outcome::EPOLLONESHOT;
-use super::ready::{Armed, Batch, Came, Overflow, Stay, Taken, Went};
+use super::ready::{Batch, Came, Overflow, Stay, Taken, Went};
+use super::task::Task;
 
 /// The most items with the same data that are told apart.
 const MAX_SAME_DATA: usize = 16;
@@ -22,6 +23,8 @@ struct Fate {
     task: TaskId,
     /// When it was told.
     at_ns: u64,
+    /// What was shown of an item's place before this may have changed unseen.
+    lost_ns: u64,
     /// Items from this rank on were not reached.
     left_from: Option<u64>,
     /// A wait may have returned what was reached.
@@ -38,8 +41,8 @@ struct Fate {
 enum Moved {
     /// The scan came to it; how its stay ended shows when the wait returns.
     Reached(Taken),
-    /// It was found not ready.
-    NotReady(Stay),
+    /// It was found not ready, if it was there.
+    NotReady(Stay, Went),
     /// Nothing that ends a stay.
     Kept,
 }
@@ -48,29 +51,28 @@ impl Model {
     /// A scan takes the ready list; at its end it has put back what is level-triggered and what came meanwhile.
     pub(super) fn take_ready(&mut self, task: TaskId, ep: EpId, scan: &Scan) {
         let room = self.limits.all_batches.saturating_sub(self.batched).min(self.limits.batch);
-        let mut ids = self.items.waiting(ep, room.saturating_add(1));
-        if ids.len() > room {
-            bump(&mut self.exceeded.batches);
-            ids.truncate(room);
-        }
+        let (ids, all) = self.scanned(ep, room);
+        let overflowed = self.rank_requeues(ep, &ids);
         let fate = self.fate(task, scan);
-        let overflowed = self.rank_requeues(&ids);
         let mut taken = BTreeMap::new();
         for id in ids {
             match self.items.change(id, |item| moved(item, &fate)) {
                 Some(Moved::Reached(item)) => {
                     taken.insert(id, item);
                 }
-                Some(Moved::NotReady(stay)) => self.end_stay((ep, id), stay, Went::NotReady),
+                Some(Moved::NotReady(stay, went)) => self.end_stay((ep, id), stay, went),
                 Some(Moved::Kept) | None => {}
             }
         }
         self.batched = self.batched.saturating_add(taken.len());
+        self.order_after(ep, scan, &fate, all);
         let has = |flag: u32| scan.flags & flag != 0;
         if let Some(task) = self.tasks.get_mut(task) {
             task.batch = Batch {
                 taken,
                 ep: Some(ep),
+                at_ns: fate.at_ns,
+                delivered: scan.delivered,
                 reach_known: fate.reach_known,
                 order_known: fate.order_known,
                 left_over: has(scan_flags::LEFT_OVER),
@@ -83,13 +85,37 @@ impl Model {
     /// A poll of an eventpoll that is watched itself: it drops items that are not ready until it finds one that is, and delivers
     /// nothing (`__ep_eventpoll_poll`; 5.10: `ep_read_events_proc`).
     pub(super) fn nested_scan(&mut self, ep: EpId, scan: &Scan) {
-        let ids = self.items.waiting(ep, self.limits.batch);
+        let (ids, all) = self.scanned(ep, self.limits.batch);
+        self.rank_requeues(ep, &ids);
         let fate = self.fate(TaskId(0), scan);
-        self.rank_requeues(&ids);
         for id in ids {
-            if let Some(Moved::NotReady(stay)) = self.items.change(id, |item| moved(item, &fate)) {
-                self.end_stay((ep, id), stay, Went::NotReady);
+            if let Some(Moved::NotReady(stay, went)) = self.items.change(id, |item| moved(item, &fate)) {
+                self.end_stay((ep, id), stay, went);
             }
+        }
+        self.order_after(ep, scan, &fate, all);
+    }
+
+    /// What a scan takes: so many items of the lists, and whether those are all.
+    fn scanned(&mut self, ep: EpId, room: usize) -> (Vec<ItemId>, bool) {
+        let mut ids = self.items.waiting(ep, room.saturating_add(1));
+        let all = ids.len() <= room;
+        if !all {
+            bump(&mut self.exceeded.batches);
+            ids.truncate(room);
+        }
+        (ids, all)
+    }
+
+    /// Items that were not followed through a scan are no longer where they were. After a scan that leaves nothing on the kernel's lists the
+    /// order of what comes from then on is told.
+    fn order_after(&mut self, ep: EpId, scan: &Scan, fate: &Fate, all: bool) {
+        let filled = scan_flags::REQUEUED | scan_flags::LEFT_OVER | scan_flags::OVERFLOW;
+        let empty = scan.flags & (scan_flags::LISTS_KNOWN | filled) == scan_flags::LISTS_KNOWN;
+        if (!all || (empty && !fate.order_known))
+            && let Some(ep) = self.eventpolls.get_mut(ep)
+        {
+            ep.disorder = !all;
         }
     }
 
@@ -104,6 +130,7 @@ impl Model {
         Fate {
             task,
             at_ns: self.span.last,
+            lost_ns: self.losses.lists_ns,
             left_from,
             reach_known: lists && (!left_over || left_from.is_some()),
             order_known,
@@ -113,8 +140,9 @@ impl Model {
     }
 
     /// Gives what is taken new places behind what came meanwhile, in the old order: `ep_done_scan` puts the overflow list before
-    /// what was put back. What is left over keeps its place, which is before both. Returns what is on the overflow list.
-    fn rank_requeues(&mut self, ids: &[ItemId]) -> Vec<ItemId> {
+    /// what was put back. What is left over keeps its place, which is before both. The place of an item from before a loss is not known.
+    /// Returns what is on the overflow list.
+    fn rank_requeues(&mut self, ep: EpId, ids: &[ItemId]) -> Vec<ItemId> {
         let overflowed = |item: &Item| item.overflow.map(|overflow| (overflow, item.id));
         let mut overflow: Vec<_> = ids.iter().filter_map(|id| self.items.get(*id)).filter_map(overflowed).collect();
         overflow.sort_unstable_by_key(|(overflow, id)| (overflow.rank, *id));
@@ -122,8 +150,15 @@ impl Model {
             let rank = self.next_rank();
             self.items.change(*id, |item| item.overflow = Some(Overflow { rank, ..*overflow }));
         }
-        let stays = |item: &Item| item.stay.map(|stay| (stay.rank, item.id));
+        let (lost_ns, mut stale) = (self.losses.lists_ns, false);
+        let stays = |item: &Item| {
+            stale |= item.is_stale(lost_ns);
+            item.stay.map(|stay| (stay.rank, item.id))
+        };
         let mut listed: Vec<_> = ids.iter().filter_map(|id| self.items.get(*id)).filter_map(stays).collect();
+        if stale && let Some(ep) = self.eventpolls.get_mut(ep) {
+            ep.disorder = true;
+        }
         listed.sort_unstable();
         for (_, id) in listed {
             let rank = self.next_rank();
@@ -138,7 +173,7 @@ impl Model {
             return;
         };
         let rank = self.next_rank();
-        let now = self.span.last;
+        let (now, lost_ns) = (self.span.last, self.losses.lists_ns);
         let Some(batch) = self.tasks.get_mut(task).map(|task| &mut task.batch) else {
             return;
         };
@@ -149,14 +184,21 @@ impl Model {
             batch.last_delivered = batch.last_delivered.max(taken.stay.rank);
         }
         let mask = taken.map(|taken| taken.events).or_else(|| self.items.get(id).map(|item| item.events));
-        if scanned && mask.is_some_and(level_triggered) {
-            batch.requeued.insert(id);
+        if scanned && mask.is_some_and(level_triggered) && !batch.requeued.contains(&id) {
+            if self.batched < self.limits.all_batches {
+                batch.requeued.insert(id);
+                self.batched = self.batched.saturating_add(1);
+            } else {
+                // What the scan put back is not known in full.
+                batch.truncated = true;
+                bump(&mut self.exceeded.batches);
+            }
         }
         let ended = self.items.change(id, |item| {
             let events = taken.map_or(item.events, |taken| taken.events);
             // Not in the batch: nobody saw it come, or it was taken for left over.
             let stay = taken.map(|taken| taken.stay).or_else(|| if scanned { None } else { item.stay.take() });
-            let stay = stay.unwrap_or_else(|| Stay::new(Armed::came(item.armed), rank, now));
+            let stay = stay.unwrap_or_else(|| Stay::new(item.came_unseen(lost_ns), rank, now));
             item.armed = None;
             if events & EPOLLONESHOT != 0 {
                 if taken.is_none_or(|taken| taken.mods == item.mods) {
@@ -202,10 +244,21 @@ impl Model {
 
     /// The items that a scan took and its wait did not return: found not ready, left over, or not known.
     pub(super) fn settle(&mut self, task: TaskId) {
-        let Some(batch) = self.tasks.get_mut(task).map(|task| std::mem::take(&mut task.batch)) else {
-            return;
-        };
-        self.batched = self.batched.saturating_sub(batch.taken.len());
+        self.settle_where(task, |_| false);
+    }
+
+    /// The same, of a scan of which more should have been told, or where more is missing that would tell what it delivered: then that
+    /// stays unknown. After a loss the end of its wait and the begin of the next may be missing.
+    pub(super) fn settle_where(&mut self, task: TaskId, missing: impl FnOnce(&Task) -> bool) {
+        let lost_ns = self.losses.lists_ns;
+        let batch = self.tasks.get_mut(task).map(|task| {
+            if task.batch.expected > 0 || task.batch.at_ns < lost_ns || missing(task) {
+                task.batch.cut_off();
+            }
+            std::mem::take(&mut task.batch)
+        });
+        let Some(batch) = batch else { return };
+        self.batched = self.batched.saturating_sub(batch.taken.len()).saturating_sub(batch.requeued.len());
         self.compare_requeued(task, &batch);
         // A batch without an eventpoll has taken nothing.
         let ep = batch.ep.unwrap_or(EpId(0));
@@ -214,7 +267,7 @@ impl Model {
             let ended = self.items.change(*id, |item| {
                 let mine = item.pending == Some(task) && item.stay.is_some_and(|stay| stay.tentative);
                 if batch.truncated {
-                    item.doubt |= mine;
+                    item.doubt |= mine || (!batch.reach_known && batch.left_over);
                     return Some(Went::Unknown);
                 }
                 if !batch.reach_known && !batch.order_known && batch.left_over {
@@ -232,14 +285,16 @@ impl Model {
                     item.stay = None;
                     item.pending = None;
                 }
-                Some(Went::NotReady)
+                // Of one that is delivered it is the mask that says where it went, and that may have changed unseen, too.
+                item.shown_ns = item.shown_ns.max(batch.at_ns);
+                Some(Went::NotReady.if_not(taken.stale))
             });
             match ended {
                 Some(Some(went)) => self.end_stay((ep, *id), taken.stay, went),
                 Some(None) => {}
                 // It was removed between the scan and the end of the wait.
                 None if batch.truncated => self.end_stay((ep, *id), taken.stay, Went::Unknown),
-                None => self.end_stay((ep, *id), taken.stay, Went::NotReady),
+                None => self.end_stay((ep, *id), taken.stay, Went::NotReady.if_not(taken.stale)),
             }
         }
         self.compare_observed(task, &batch);
@@ -254,7 +309,11 @@ const fn delivers(scan: &Scan) -> bool {
 /// What a scan does with one item of the ready or overflow list.
 fn moved(item: &mut Item, fate: &Fate) -> Moved {
     item.observed = None;
+    let stale = item.is_stale(fate.lost_ns);
     let overflow = item.overflow.take();
+    if let Some(overflow) = overflow {
+        item.shown_ns = item.shown_ns.max(overflow.called_ns);
+    }
     let Some(stay) = item.stay.take() else {
         item.stay = overflow.map(|overflow| Stay::overflowed(overflow, fate.at_ns));
         return Moved::Kept;
@@ -276,9 +335,10 @@ fn moved(item: &mut Item, fate: &Fate) -> Moved {
         return Moved::Kept;
     }
     if !fate.delivers {
-        return if stay.tentative { Moved::Kept } else { Moved::NotReady(stay) };
+        item.shown_ns = fate.at_ns;
+        return if stay.tentative { Moved::Kept } else { Moved::NotReady(stay, Went::NotReady.if_not(stale)) };
     }
-    Moved::Reached(Taken { stay, data: item.data, events: item.events, mods: item.mods })
+    Moved::Reached(Taken { stay, data: item.data, events: item.events, mods: item.mods, stale })
 }
 
 /// A delivered level-triggered item is back on the list at once.

@@ -83,6 +83,8 @@ pub struct Task {
     pub alive: bool,
     /// The wait it is in.
     pub wait: Option<OpenWait>,
+    /// The eventpoll that it waited on last, once the two are noted as a pair.
+    pub(crate) waited_on: Option<EpId>,
     pub(crate) held: Option<Held>,
     pub(crate) ended: Option<Ended>,
     /// When it last scanned a ready list in its wait.
@@ -130,6 +132,7 @@ impl Tasks {
             counts: Counts::default(),
             alive: true,
             wait: None,
+            waited_on: None,
             held: None,
             ended: None,
             scanned_ns: 0,
@@ -146,28 +149,25 @@ impl Tasks {
         self.live.get(&tid).and_then(|id| self.all.get(id)).is_some_and(|task| task.pid != pid)
     }
 
-    /// Ends a task. One that did nothing is forgotten; the caller has settled its wait and its wake.
-    pub(crate) fn end(&mut self, tid: u32, at_ns: u64, limits: &Limits, exceeded: &mut Exceeded) {
-        let Some(id) = self.live.remove(&tid) else {
-            return;
-        };
-        let Some(task) = self.all.get_mut(&id) else {
-            return;
-        };
+    /// Ends a task; the caller has settled its wait and its wake. Names the one that is no longer kept because of it: itself if it did
+    /// nothing, else an older one.
+    pub(crate) fn end(&mut self, tid: u32, at_ns: u64, limits: &Limits, exceeded: &mut Exceeded) -> Option<TaskId> {
+        let id = self.live.remove(&tid)?;
+        let task = self.all.get_mut(&id)?;
         task.alive = false;
         task.gone_ns = Some(at_ns);
         if task.counts.is_zero() && task.pid != task.tid {
-            self.forget(id);
-            return;
+            return self.forget(id).map(|task| task.id);
         }
         self.retired.push_back(id);
-        if self.retired.len() > limits.retired
-            && let Some(oldest) = self.retired.pop_front().and_then(|id| self.forget(id))
-        {
-            bump(&mut exceeded.ended_tasks);
-            bump(&mut self.ended.0);
-            self.ended.1.add(&oldest.counts);
+        if self.retired.len() <= limits.retired {
+            return None;
         }
+        let oldest = self.retired.pop_front().and_then(|id| self.forget(id))?;
+        bump(&mut exceeded.ended_tasks);
+        bump(&mut self.ended.0);
+        self.ended.1.add(&oldest.counts);
+        Some(oldest.id)
     }
 
     /// A task that has ended not long ago and not before this time.

@@ -5,9 +5,10 @@ use tracer_common::events::{Accept, DELIVERED_UNKNOWN, Returned, Scan, WaitEnter
 use super::Model;
 use super::counts::EAGAIN;
 use super::fanout::Ending;
-use super::ids::{FileId, TaskId};
-use super::limits::{bump, note};
-use super::task::{Ended, OpenWait};
+use super::ids::{EpId, FileId, TaskId};
+use super::limits::bump;
+use super::pairs::Pairs;
+use super::task::{Ended, OpenWait, Task};
 
 impl Model {
     pub(super) fn on_wait_enter(&mut self, enter: &WaitEnter) {
@@ -17,11 +18,11 @@ impl Model {
         let ep = self.eventpolls.at(enter.ep, &self.limits, &mut self.exceeded);
         if let Some(ep) = ep {
             self.eventpolls.name(ep, enter.header.tgid, enter.epfd);
-            note(&mut self.waiters, (ep, task), self.limits.pairs, &mut self.exceeded.pairs);
         }
         self.let_go(task, Ending::Over);
-        self.settle(task);
+        self.settle_where(task, |task| task.wait.is_some() || task.batch.delivered > 0);
         if let Some(task) = self.tasks.get_mut(task) {
+            note_waiter(&mut self.waiters, (ep, task), self.limits.pairs, &mut self.exceeded.pairs);
             task.wait = Some(OpenWait {
                 ep,
                 epfd: enter.epfd,
@@ -38,9 +39,9 @@ impl Model {
             return;
         };
         self.count(id, |counts| counts.wait_exit(exit));
-        if let Some(ep) = self.eventpolls.at(exit.ep, &self.limits, &mut self.exceeded) {
+        let ep = self.eventpolls.at(exit.ep, &self.limits, &mut self.exceeded);
+        if let Some(ep) = ep {
             self.eventpolls.name(ep, exit.header.tgid, exit.epfd);
-            note(&mut self.waiters, (ep, id), self.limits.pairs, &mut self.exceeded.pairs);
         }
         let ended_by_wake = self.tasks.get(id).is_some_and(|task| task.held.is_some());
         if exit.ret > 0 {
@@ -48,9 +49,17 @@ impl Model {
         } else {
             self.let_go(id, Ending::Over);
         }
-        let Some(task) = self.tasks.get_mut(id) else {
+        let Some(mut task) = self.tasks.get_mut(id) else {
             return;
         };
+        if task.batch.is_of_another(exit.ret) {
+            self.settle_where(id, |_| true);
+            let Some(settled) = self.tasks.get_mut(id) else {
+                return;
+            };
+            task = settled;
+        }
+        note_waiter(&mut self.waiters, (ep, task), self.limits.pairs, &mut self.exceeded.pairs);
         let wait = task.wait.take();
         task.ended =
             Some(Ended { at_ns: exit.header.ts_ns, returned: exit.ret > 0, claimed: ended_by_wake, accepts: None });
@@ -85,7 +94,12 @@ impl Model {
         let Some(batch) = self.tasks.get_mut(task).map(|task| &mut task.batch) else {
             return;
         };
-        batch.expected = batch.expected.saturating_sub(1);
+        if batch.expected == 0 {
+            // The end of the wait is missing, and with it the first event; others may follow.
+            batch.cut_off();
+            return;
+        }
+        batch.expected -= 1;
         if batch.expected == 0 {
             self.settle(task);
         }
@@ -110,8 +124,8 @@ impl Model {
         };
         let in_wait = scan.flags & scan_flags::IN_WAIT != 0 || scan.delivered > 0;
         if in_wait {
-            // A scan before, in the same wait, did not make it return: it delivered nothing.
-            self.settle(id);
+            // A scan before, in the same wait, did not make it return: it delivered nothing, unless it is known to have.
+            self.settle_where(id, |task| task.batch.delivered > 0);
             self.take_ready(id, ep, scan);
             if scan.delivered <= 0 && scan.delivered != DELIVERED_UNKNOWN {
                 self.settle(id);
@@ -161,5 +175,19 @@ impl Model {
         self.share(Some(file), task, |share| {
             bump(if found { &mut share.accepts } else { &mut share.accept_eagain });
         });
+    }
+}
+
+/// Notes that a task waits on an eventpoll: nearly always on the one that it waited on last.
+fn note_waiter(
+    waiters: &mut Pairs<EpId, TaskId>,
+    (ep, task): (Option<EpId>, &mut Task),
+    cap: usize,
+    exceeded: &mut u64,
+) {
+    if let Some(ep) = ep.filter(|_| task.waited_on != ep)
+        && waiters.note((ep, task.id), cap, exceeded).is_some()
+    {
+        task.waited_on = Some(ep);
     }
 }

@@ -9,7 +9,7 @@ use tracer_common::events::{Wake, WakeCause};
 use super::Model;
 use super::fanout::Ending;
 use super::ids::{EpId, FileId, TaskId, WakeupId};
-use super::limits::{bump, note};
+use super::limits::bump;
 use super::returning::Way;
 use super::task::{Ended, Held};
 
@@ -46,7 +46,7 @@ impl Model {
         let Some(task) = late.or_else(|| self.task_at(wake.woken_tgid, wake.woken_tid)) else { return };
         let ep = self.eventpolls.at(wake.ep, &self.limits, &mut self.exceeded);
         if let Some(ep) = ep {
-            note(&mut self.waiters, (ep, task), self.limits.pairs, &mut self.exceeded.pairs);
+            self.waiters.note((ep, task), self.limits.pairs, &mut self.exceeded.pairs);
         }
         if wake.ret == 0 {
             self.count_both(task, |counts| bump(&mut counts.already_running));

@@ -59,6 +59,7 @@ fn exceeded(report: &Report) -> String {
         (e.pairs, "pairs"),
         (e.cpus, "callbacks on further CPUs"),
         (e.walk_entries, "wait queue entries"),
+        (e.batches, "scans"),
     ];
     let parts = parts.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}"));
     parts.collect::<Vec<_>>().join(", ")

@@ -95,7 +95,7 @@ impl EventpollWatch {
             generation: eventpoll.map_or(1, |ep| ep.generation),
             steps: self.steps,
             items_ever: eventpoll.map_or(0, |ep| ep.items_ever),
-            tasks: model.waiters(id).count(),
+            tasks: model.waiters_ever(id),
             cells: self.cells.finish(cell_ns, duration_ns),
             longest: self.longest,
             latencies: self.latencies,

@@ -62,7 +62,7 @@ impl Rule for SmallMaxevents {
                 let waiting = scene.model.items().waiting(ep, MAX_WAITING).len();
                 let room = usize::try_from(room).unwrap_or(usize::MAX);
                 // Tasks that share an eventpoll may each take no more than they can deal with.
-                if waiting < room.saturating_mul(2) || scene.model.waiters(ep).nth(1).is_some() {
+                if waiting < room.saturating_mul(2) || scene.model.shared(ep) {
                     return;
                 }
                 let Some(case) = self.cases.again(ep) else { return };

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::step::Subject;
-use crate::model::{EpId, FileId, TaskId};
+use crate::model::{EpId, FileId, Ranged as _, TaskId};
 
 /// Items, or tasks, that a rule remembers at once.
 const MAX_ROWS: usize = 65_536;

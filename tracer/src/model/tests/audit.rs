@@ -1,12 +1,13 @@
 //! The model beside walks of the kernel's lists: what agrees, what differs, and what says nothing.
 
+use tracer_common::Hook;
 use tracer_common::events::{
     Audited, AuditedItem, FileGone, audit_flags, audit_list, audit_moment, callback_flags, scan_flags,
 };
 
 use crate::event::Event;
 use crate::model::audit::Audit;
-use crate::model::testing::{ET, Item, LISTENER, LT, PID, Trace, ep};
+use crate::model::testing::{ET, Item, LISTENER, LT, PID, RING_FULL, Trace, ep};
 
 const VALID: u32 = audit_flags::VALID;
 
@@ -149,6 +150,46 @@ fn a_walk_of_an_unknown_eventpoll_compares_nothing() {
         list(trace, &[]);
     });
     assert_eq!(audit, Audit::default());
+}
+
+#[test]
+fn what_may_have_changed_during_a_loss_is_left_out_once() {
+    let audit = audited(|trace| {
+        let (first, second) = two(trace, LT);
+        trace.first(second);
+        trace.lost(Hook::Scan, RING_FULL, 1);
+        list(trace, &[first]);
+    });
+    assert_eq!(audit, Audit { comparisons: 1, doubtful: 2, ..Audit::default() });
+    let missed = audited(|trace| {
+        let (first, second) = two(trace, LT);
+        trace.lost(Hook::Callback, RING_FULL, 1);
+        list(trace, &[first, second]);
+        list(trace, &[second]);
+    });
+    assert_eq!((missed.comparisons, missed.doubtful), (2, 2));
+    assert_eq!(told(&missed), [("the ready list", vec![], vec![Some(3)])], "the walk has shown what there is");
+}
+
+#[test]
+fn what_was_shown_after_a_loss_is_compared() {
+    let audit = audited(|trace| {
+        let (first, _) = two(trace, LT);
+        trace.lost(Hook::Scan, RING_FULL, 1);
+        trace.first(first);
+        list(trace, &[]);
+    });
+    assert_eq!(told(&audit), [("the ready list", vec![], vec![Some(3)])]);
+}
+
+#[test]
+fn what_a_scan_put_back_after_a_loss_is_left_out() {
+    let audit = audited(|trace| {
+        let (first, _) = two(trace, ET);
+        trace.lost(Hook::Ctl, RING_FULL, 1);
+        scanned(trace, first, &[first], &[]);
+    });
+    assert_eq!((audit.differences, told(&audit)), (0, vec![]));
 }
 
 /// A scan that delivered `first`, whose end a walk saw.

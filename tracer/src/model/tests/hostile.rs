@@ -37,6 +37,8 @@ fn stays_small(model: &Model) {
     assert!(model.latencies.len() <= SMALL.latencies);
     assert!(model.walks.sizes().0 <= SMALL.cpus);
     assert!(model.walks.sizes().1 <= SMALL.all_walk_entries);
+    let batches = model.tasks().iter().map(|task| task.batch.taken.len() + task.batch.requeued.len());
+    assert_eq!(model.batched, batches.sum::<usize>());
     assert!(model.batched <= SMALL.all_batches);
     assert!(model.losses().iter().count() <= SMALL.losses + 12 * 12);
 }

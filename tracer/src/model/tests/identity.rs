@@ -73,6 +73,9 @@ fn an_item_stays_when_its_add_tells_that_another_file_was_at_the_address_before(
     assert_eq!(items, [(new.epi, 9, Some(101))]);
     let files: Vec<_> = model.files().iter().map(|file| (file.alive, file.info.map(|info| info.f_op))).collect();
     assert_eq!(files, [(false, Some(0x6000)), (true, Some(0x7000))]);
+    let flags: Vec<_> = model.files().iter().map(|file| (file.stats.flags.items, file.fd)).collect();
+    assert_eq!(flags, [(1, Some(old.fd)), (1, Some(new.fd))], "each file has had one item");
+    assert_eq!(model.eventpolls().iter().map(|ep| (ep.items, ep.items_ever)).collect::<Vec<_>>(), [(1, 2)]);
 }
 
 #[test]
