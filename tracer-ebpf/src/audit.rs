@@ -2,7 +2,7 @@
 //!
 //! A walk takes no lock. It counts only when nothing changed the lists meanwhile: everything that does (a callback, `epoll_ctl`,
 //! the end of a scan, the end of a file) says when it begins and when it ends, per eventpoll, and a scan in between shows in
-//! `ep->ovflist`. The list is followed by reads that cannot fault, for at most [`WALK_STEPS`] steps.
+//! `ep->ovflist`. The list is followed by reads that cannot fault, for at most [`WALK_ITEMS`] items.
 
 use core::arch::asm;
 
@@ -16,8 +16,8 @@ use crate::emit::{Now, count, emit};
 use crate::globals::{config, offset};
 use crate::kread;
 
-/// How far a walk goes: a step for each item, and for the end of each list.
-const WALK_STEPS: u32 = 96;
+/// The most items of one list that a walk tells: a longer one counts as truncated, and so does one of just as many.
+const WALK_ITEMS: u32 = 64;
 /// A power of two. Eventpolls that share a slot only make walks count less often.
 const SLOTS: u32 = 4096;
 /// Of `EP_UNACTIVE_PTR` (fs/eventpoll.c): no scan runs.
@@ -141,7 +141,7 @@ fn quiet_walk(now: Now, ep: u64, before: Snapshot) -> Result<(u32, u32), Miss> {
     if kread::kernel::<u64>(ovflist)? != UNACTIVE {
         return Err(Miss::NoEntry);
     }
-    let (told, more) = items(now, ep, None)?;
+    let (told, more) = items(now, ep, &List::linked(ep + offset!(ep_rdllist) as u64, audit_list::READY))?;
     let after = snapshot(ep);
     let quiet = after.begun == before.begun && kread::kernel::<u64>(ovflist)? == UNACTIVE;
     let valid = if quiet { audit_flags::VALID } else { 0 };
@@ -158,11 +158,13 @@ pub(crate) fn scan_ends(now: Now, ep: u64, left: u64, before: Snapshot) {
 
 #[inline(always)]
 fn scan_lists(now: Now, ep: u64, left: u64, before: Snapshot) -> Result<(), Miss> {
-    let (told, more) = items(now, ep, Some(left))?;
+    let (told, more) = items(now, ep, &List::linked(ep + offset!(ep_rdllist) as u64, audit_list::READY))?;
+    let (told_left, more_left) = items(now, ep, &List::linked(left, audit_list::LEFT_OVER))?;
+    let (told_over, more_over) = items(now, ep, &List::overflow(ep))?;
     let after = snapshot(ep);
     let quiet = before.begun == before.ended && after.begun == before.begun;
     let valid = if quiet { audit_flags::VALID } else { 0 };
-    tell(now, ep, audit_moment::SCAN_END, valid | more, told)
+    tell(now, ep, audit_moment::SCAN_END, valid | more | more_left | more_over, told + told_left + told_over)
 }
 
 /// A list of epitems, as a walk follows it.
@@ -193,42 +195,30 @@ impl List {
     }
 }
 
-/// Tells the items of the ready list, and with `left`, the head of what a scan did not reach, those of that and of the overflow list:
-/// how many, and whether there are more. All in one loop: the verifier would go through loops one after another as often as they
-/// can end differently.
+/// Tells the items of a list: how many, and whether there are more.
 #[inline(always)]
-fn items(now: Now, ep: u64, left: Option<u64>) -> Result<(u32, u32), Miss> {
-    let mut list = List::linked(ep + offset!(ep_rdllist) as u64, audit_list::READY);
+fn items(now: Now, ep: u64, list: &List) -> Result<(u32, u32), Miss> {
     let mut link: u64 = kread::kernel(list.first)?;
-    let zero = unknown_zero(now.ts_ns);
-    let (mut told, mut index) = (zero, zero);
-    for _ in 0..WALK_STEPS {
-        if link != list.end {
-            emit::<AuditedItem>(now, |record| {
-                // SAFETY: `emit` gives a slot for one record.
-                let record = unsafe { &mut *record };
-                record.ep = ep;
-                record.epi = link.wrapping_sub(list.link);
-                record.list = list.name;
-                record.index = index;
-            })?;
-            told += 1;
-            index += 1;
-            link = kread::kernel(link.wrapping_add(list.next))?;
-            continue;
+    let mut told = unknown_zero(now.ts_ns);
+    for _ in 0..WALK_ITEMS {
+        if link == list.end {
+            return Ok((told, 0));
         }
-        list = match (list.name, left) {
-            (audit_list::READY, Some(left)) => List::linked(left, audit_list::LEFT_OVER),
-            (audit_list::LEFT_OVER, _) => List::overflow(ep),
-            _ => return Ok((told, 0)),
-        };
-        index = zero;
-        link = kread::kernel(list.first)?;
+        emit::<AuditedItem>(now, |record| {
+            // SAFETY: `emit` gives a slot for one record.
+            let record = unsafe { &mut *record };
+            record.ep = ep;
+            record.epi = link.wrapping_sub(list.link);
+            record.list = list.name;
+            record.index = told;
+        })?;
+        told += 1;
+        link = kread::kernel(link.wrapping_add(list.next))?;
     }
     Ok((told, audit_flags::TRUNCATED))
 }
 
-/// Zero, of which the verifier does not know it: it would go through a loop anew for each value of a number that only counts.
+/// Zero, of which the verifier does not know it: it would go through what follows a loop anew for each number of items.
 #[inline(always)]
 fn unknown_zero(number: u64) -> u32 {
     let mut zero = number;
