@@ -4,10 +4,11 @@
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
+use super::again::{self, Run};
 use super::herd::counts_are_exact;
-use super::skipped;
 use crate::herd::outcome::{Outcome, json};
 use crate::vm::plan::Job;
+use crate::vm::session::JobResult;
 use crate::vmtest::Case;
 
 const TIMEOUT_S: u64 = 180;
@@ -36,33 +37,28 @@ fn case(backend: &'static str, items: u32, epolls: u32) -> Case {
     let demo = format!("demos many --json --items {items} --epolls {epolls}");
     Case {
         name: format!("{items} items and {epolls} eventpolls are traced exactly within bounded memory with {backend}"),
-        jobs: vec![
-            bounded("the recorded demo", &format!("eptrace record --backend {backend} -o {TRACE} -- {demo}")),
-            bounded("the report", &format!("eptrace report --json {TRACE}")),
-            bounded("the report with small bounds", &format!("eptrace report --json --max-live 500 {TRACE}")),
-            Job::new("the removal", &["rm", "-f", TRACE], 10),
-        ],
-        check: Box::new(|results| {
-            let (outcome, report) = Outcome::of(&results[0], &results[1])?;
-            ensure!(exceeded(&report, "items")? == 0, "items did not fit: {}", report["exceeded"]);
-            ensure!(exceeded(&report, "eventpolls")? == 0, "eventpolls did not fit: {}", report["exceeded"]);
-            if outcome.lost > 0 {
-                skipped::lost_little(&report)?;
-            } else {
-                counts_are_exact(&outcome)?;
-            }
-            let small = json(&results[2], "the report with small bounds")?;
-            for what in ["files", "eventpolls"] {
-                ensure!(
-                    exceeded(&small, what)? > 0,
-                    "nothing is said of {what} beyond the bound: {}",
-                    small["exceeded"]
-                );
-            }
-            ensure!(small["totals"] == report["totals"], "the totals depend on the bound");
-            Ok(())
+        jobs: again::jobs(1, 1, |_| {
+            vec![
+                bounded("the recorded demo", &format!("eptrace record --backend {backend} -o {TRACE} -- {demo}")),
+                bounded("the report", &format!("eptrace report --json {TRACE}")),
+                bounded("the report with small bounds", &format!("eptrace report --json --max-live 500 {TRACE}")),
+                Job::new("the removal", &["rm", "-f", TRACE], 10),
+            ]
         }),
+        check: Box::new(|results| again::judge(results, many)),
     }
+}
+
+fn many(results: &[JobResult]) -> Result<Run> {
+    let (outcome, report) = Outcome::of(&results[0], &results[1])?;
+    ensure!(exceeded(&report, "items")? == 0, "items did not fit: {}", report["exceeded"]);
+    ensure!(exceeded(&report, "eventpolls")? == 0, "eventpolls did not fit: {}", report["exceeded"]);
+    let small = json(&results[2], "the report with small bounds")?;
+    for what in ["files", "eventpolls"] {
+        ensure!(exceeded(&small, what)? > 0, "nothing is said of {what} beyond the bound: {}", small["exceeded"]);
+    }
+    ensure!(small["totals"] == report["totals"], "the totals depend on the bound");
+    Run::of(&report, || counts_are_exact(&outcome))
 }
 
 /// How often something was not followed.

@@ -1,5 +1,6 @@
 //! The tests that need a kernel of their own: all cases of one kernel run in one virtual machine.
 
+mod again;
 mod attach;
 mod churn;
 pub(crate) mod foreign;
