@@ -22,10 +22,19 @@ mod stacks;
 mod steps;
 pub(crate) mod terminal;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 
 use crate::vm::plan::Job;
 use crate::vm::session::JobResult;
+
+/// Major and minor number of a kernel's release.
+fn version(release: &str) -> Result<(u32, u32)> {
+    let mut parts = release.split(['.', '-', '+']).map(str::parse);
+    match (parts.next(), parts.next()) {
+        (Some(Ok(major)), Some(Ok(minor))) => Ok((major, minor)),
+        _ => bail!("{release} is no release of a kernel"),
+    }
+}
 
 /// One named case: jobs for the guest, and what their results must be.
 pub(crate) struct Case {
@@ -81,6 +90,7 @@ fn ends() -> Vec<Case> {
     cases.extend(foreign::others());
     cases.push(lint::others());
     cases.push(limits::most());
+    cases.push(limits::beyond());
     cases
 }
 
