@@ -115,8 +115,15 @@ fn each() -> Vec<Case> {
 
 #[cfg(test)]
 mod tests {
-    use super::Suite;
+    use super::{Suite, version};
     use std::collections::BTreeSet;
+
+    #[test]
+    fn releases_of_debian_have_a_version() {
+        assert_eq!(version("5.10.0-46-cloud-amd64").unwrap(), (5, 10));
+        assert_eq!(version("7.3.4+deb13-cloud-amd64").unwrap(), (7, 3));
+        assert!(version("vmlinuz").is_err());
+    }
 
     #[test]
     fn every_case_has_a_name_of_its_own_and_jobs() {
