@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use aya::maps::{Array, RingBuf};
 use eptrace::probes::OBJECT;
 use eptrace::probes::attach::{How, Sizes, attach, load};
-use eptrace::probes::catalog::{Attach, Backend, Need, Program, Variant};
+use eptrace::probes::catalog::{Attach, Backend, Blind, Need, Program, Variant};
 use eptrace::probes::facts::Facts;
 use eptrace::probes::losses::Losses;
 use eptrace::probes::plan::{HookPlan, Preference, Purpose, plan};
@@ -30,7 +30,7 @@ const FENTRY: &Variant = &Variant {
         program("baseline_fexit", Attach::Fexit("ep_poll_callback")),
         program("baseline_fentry", Attach::Fentry("ep_poll_callback")),
     ],
-    blind: "",
+    blind: Blind::Never,
 };
 
 const KPROBE: &Variant = &Variant {
@@ -40,7 +40,7 @@ const KPROBE: &Variant = &Variant {
         program("baseline_kretprobe", Attach::Kretprobe("ep_poll_callback")),
         program("baseline_kprobe", Attach::Kprobe("ep_poll_callback")),
     ],
-    blind: "",
+    blind: Blind::Never,
 };
 
 fn main() -> Result<()> {

@@ -13,7 +13,7 @@ use super::target::ProbeArgs;
 use crate::event::HookInfo;
 use crate::kernel::capabilities::{Capability, Fact, Lockdown, Privileges, System};
 use crate::output::sanitize;
-use crate::probes::attach::NO_KPROBES;
+use crate::probes::attach::{LeftOut, NO_KPROBES};
 use crate::probes::catalog::Need;
 use crate::probes::facts::Facts;
 use crate::probes::survey::{Survey, survey};
@@ -77,9 +77,24 @@ struct HookLine {
     /// What is lost without it.
     lost: &'static str,
     /// What the way that holds cannot see and the best way can; empty when it sees all.
-    cannot_see: &'static str,
+    cannot_see: String,
     /// What was tried and refused before.
     refused: Vec<String>,
+    /// Places that the way that holds does without: this kernel does not have them, or did not let them be probed.
+    left_out: Vec<LeftOutLine>,
+}
+
+/// A place that a hook does without.
+#[derive(Debug, Serialize)]
+struct LeftOutLine {
+    target: &'static str,
+    why: String,
+}
+
+impl From<&LeftOut> for LeftOutLine {
+    fn from(left: &LeftOut) -> Self {
+        Self { target: left.target, why: left.why.clone() }
+    }
 }
 
 /// The whole check.
@@ -95,6 +110,10 @@ struct Check {
     /// The probed functions in C, as the kernel's BTF has them.
     prototypes: Vec<String>,
 }
+
+/// Whether the kernel shows how often it skipped a kprobe.
+const SKIPPED_KPROBES: &str = "skipped kprobes";
+const NOT_COUNTED: &str = "not counted: what comes while another kprobe runs on the same CPU may be missing";
 
 pub(super) fn run(args: &CheckArgs, verbose: u8) -> Result<ExitCode> {
     let system = System::read();
@@ -116,6 +135,13 @@ pub(super) fn run(args: &CheckArgs, verbose: u8) -> Result<ExitCode> {
                 Standing::Doubt,
                 "run as root with kernel.kptr_restrict below 2, on a kernel with CONFIG_KALLSYMS_ALL",
             ));
+            lines.push(line(
+                SKIPPED_KPROBES,
+                &Ok(facts.missed_offset.is_some()),
+                ("counted", NOT_COUNTED),
+                Standing::Doubt,
+                "use Linux 6.7 or later, or --backend fentry",
+            ));
             hooks.extend(outcomes.iter().map(|outcome| HookLine {
                 info: outcome.info(),
                 required: outcome.need == Need::Required,
@@ -123,8 +149,10 @@ pub(super) fn run(args: &CheckArgs, verbose: u8) -> Result<ExitCode> {
                     Need::Required => "nothing can be traced without it",
                     Need::Optional(lost) => lost,
                 },
-                cannot_see: outcome.held.map_or("", |variant| variant.blind),
+                cannot_see:
+                    outcome.held.map_or_else(String::new, |held| held.cannot_see(facts.missed_offset.is_some())),
                 refused: outcome.refused.clone(),
+                left_out: outcome.left_out.iter().map(LeftOutLine::from).collect(),
             }));
             loaded.and_then(|()| judge(facts, &hooks))
         }

@@ -67,6 +67,17 @@ pub struct Outcome {
     pub targets: Vec<&'static str>,
     /// What did not work before that: sentences.
     pub refused: Vec<String>,
+    /// The optional programs of the variant that holds without them.
+    pub left_out: Vec<LeftOut>,
+}
+
+/// A place that a hook does without, as with a function that other kernels have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeftOut {
+    /// The kernel's name for it.
+    pub target: &'static str,
+    /// A sentence.
+    pub why: String,
 }
 
 impl Outcome {
@@ -147,13 +158,20 @@ pub fn attach(ebpf: &mut Ebpf, plans: Vec<HookPlan>, btf: Option<&Btf>, how: How
 }
 
 fn attach_hook(ebpf: &mut Ebpf, plan: HookPlan, btf: Option<&Btf>, how: How) -> Outcome {
-    let mut outcome =
-        Outcome { hook: plan.hook, need: plan.need, held: None, targets: Vec::new(), refused: plan.skipped };
+    let mut outcome = Outcome {
+        hook: plan.hook,
+        need: plan.need,
+        held: None,
+        targets: Vec::new(),
+        refused: plan.skipped,
+        left_out: Vec::new(),
+    };
     for variant in plan.tries {
         match attach_variant(ebpf, variant, &plan.avoid, btf, how) {
-            Ok(targets) => {
+            Ok((targets, left_out)) => {
                 outcome.held = Some(variant);
                 outcome.targets = targets;
+                outcome.left_out = left_out;
                 break;
             }
             Err(why) if outcome.refused.contains(&why) => {}
@@ -170,14 +188,21 @@ fn attach_variant(
     avoid: &[String],
     btf: Option<&Btf>,
     how: How,
-) -> Result<Vec<&'static str>, String> {
-    let mut targets = Vec::new();
-    let avoided = |program: &Program| program.optional && avoid.iter().any(|name| name == program.attach.target());
-    for program in variant.programs.iter().filter(|program| !avoided(program)) {
+) -> Result<(Vec<&'static str>, Vec<LeftOut>), String> {
+    let (mut targets, mut left_out) = (Vec::new(), Vec::new());
+    for program in variant.programs {
+        let target = program.attach.target();
+        if program.optional && avoid.iter().any(|name| name == target) {
+            left_out.push(LeftOut { target, why: format!("{target} is otherwise than the probes know it") });
+            continue;
+        }
         match attach_program(ebpf, program, btf, how) {
-            Ok(()) if targets.contains(&program.attach.target()) => {}
-            Ok(()) => targets.push(program.attach.target()),
-            Err(_) if program.optional => {}
+            Ok(()) if targets.contains(&target) => {}
+            Ok(()) => targets.push(target),
+            Err(error) if program.optional => {
+                let why = format!("{}: {}", describe(program.attach), explain(&error, how.full_log));
+                left_out.push(LeftOut { target, why });
+            }
             Err(error) => {
                 for done in variant.programs {
                     for name in done.twin_names().chain([done.name.to_owned()]) {
@@ -188,7 +213,7 @@ fn attach_variant(
             }
         }
     }
-    Ok(targets)
+    Ok((targets, left_out))
 }
 
 fn describe(attach: Attach) -> String {

@@ -97,11 +97,44 @@ pub struct Variant {
     pub for_running: bool,
     /// What it attaches.
     pub programs: &'static [Program],
-    /// What it cannot see and the best variant can: a clause, or empty.
-    pub blind: &'static str,
+    /// What it cannot see and the best variant can.
+    pub blind: Blind,
+}
+
+/// What a variant cannot see and the best one can.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Blind {
+    /// Nothing.
+    Never,
+    /// A clause.
+    To(&'static str),
+    /// Calls beyond the instances of a kretprobe, of which the kernel makes a bounded number: whose calls, as a clause. The kernel counts
+    /// them, and shows its count from 6.7 on.
+    Instances(&'static str),
+    /// The same, and eptrace itself counts them.
+    CountedInstances(&'static str),
 }
 
 impl Variant {
+    /// What it cannot see, as a clause, on a kernel that shows how often it skipped a kprobe, or one that does not; empty when it sees
+    /// all.
+    #[must_use]
+    pub fn cannot_see(&self, skips_are_shown: bool) -> String {
+        match self.blind {
+            Blind::Never => String::new(),
+            Blind::To(what) => what.to_owned(),
+            Blind::Instances(whose) if skips_are_shown => {
+                format!("{whose} beyond the kretprobe's instances (the report counts them)")
+            }
+            Blind::Instances(whose) => {
+                format!("{whose} beyond the kretprobe's instances (this kernel does not show how many)")
+            }
+            Blind::CountedInstances(whose) => {
+                format!("{whose} beyond the kretprobe's instances (the report counts them as `no-exit`)")
+            }
+        }
+    }
+
     /// What serves the hook, for outputs and trace files: the backend, or where it goes whatever the backend.
     #[must_use]
     pub fn kind(&self) -> &'static str {
@@ -112,7 +145,7 @@ impl Variant {
         }
     }
 
-    const fn but(self, blind: &'static str) -> Self {
+    const fn but(self, blind: Blind) -> Self {
         Self { blind, ..self }
     }
 }
@@ -146,21 +179,27 @@ const fn optional(name: &'static str, attach: Attach) -> Program {
 }
 
 const fn fentry(programs: &'static [Program]) -> Variant {
-    Variant { backend: Backend::Fentry, for_running: false, programs, blind: "" }
+    Variant { backend: Backend::Fentry, for_running: false, programs, blind: Blind::Never }
 }
 
 const fn kprobe(programs: &'static [Program]) -> Variant {
-    Variant { backend: Backend::Kprobe, for_running: false, programs, blind: "" }
+    Variant { backend: Backend::Kprobe, for_running: false, programs, blind: Blind::Never }
 }
 
 const fn neutral(programs: &'static [Program]) -> Variant {
-    Variant { backend: Backend::Neutral, for_running: false, programs, blind: "" }
+    Variant { backend: Backend::Neutral, for_running: false, programs, blind: Blind::Never }
 }
 
 /// A kretprobe follows a bounded number of calls at once.
-const INSTANCES: &str = "calls beyond the kretprobe's instances (the report counts them)";
+const INSTANCES: Blind = Blind::Instances("calls");
+/// System calls end at a tracepoint.
+const INSTANCES_OF_IO_URING: Blind = Blind::Instances("io_uring's calls");
+/// The end of a scan says when its lists can be compared.
+const INSTANCES_OF_AUDIT: Blind = Blind::Instances("lists after calls");
+/// An entry without its exit shows by its stack pointer.
+const INSTANCES_OF_SCANS: Blind = Blind::CountedInstances("scans");
 /// The lists are the scan's own until `ep_done_scan`.
-const NO_LISTS: &str = "what a scan put back and what it did not reach, for the lists cannot be read there";
+const NO_LISTS: Blind = Blind::To("what a scan put back and what it did not reach, for the lists cannot be read there");
 
 /// What `eptrace snapshot` attaches, and nothing else.
 pub const SNAPSHOT: Variant = neutral(&[
@@ -223,13 +262,15 @@ pub const CATALOG: &[ProbeSpec] = &[
                 optional("ctl_file_kprobe", Attach::Kprobe("do_epoll_ctl_file")),
                 program("io_ctl_kprobe", Attach::Kprobe("io_epoll_ctl")),
                 program("io_ctl_kretprobe", Attach::Kretprobe("io_epoll_ctl")),
-            ]),
+            ])
+            .but(INSTANCES_OF_IO_URING),
             // 5.10: that one is inlined.
             kprobe(&[
                 program("ctl_sys_exit_left", Attach::Tracepoint("syscalls", "sys_exit_epoll_ctl")).twins(),
                 program("ctl_return_kretprobe", Attach::Kretprobe("do_epoll_ctl")),
                 program("ctl_kprobe", Attach::Kprobe("do_epoll_ctl")),
-            ]),
+            ])
+            .but(INSTANCES_OF_IO_URING),
         ],
     },
     ProbeSpec {
@@ -288,7 +329,8 @@ pub const CATALOG: &[ProbeSpec] = &[
                 program("scan_proc_kprobe", Attach::Kprobe("ep_send_events_proc")),
                 program("scan_proc_kretprobe", Attach::Kretprobe("ep_read_events_proc")),
                 program("scan_proc_kprobe", Attach::Kprobe("ep_read_events_proc")),
-            ]),
+            ])
+            .but(INSTANCES_OF_SCANS),
             kprobe(&[program("send_events_kretprobe", Attach::Kretprobe("ep_send_events"))]).but(NO_LISTS),
         ],
     },
@@ -299,7 +341,7 @@ pub const CATALOG: &[ProbeSpec] = &[
             Variant {
                 backend: Backend::Fentry,
                 for_running: true,
-                blind: "",
+                blind: Blind::Never,
                 // A trampoline does not see the end of a call that began before it; the tracepoints do.
                 programs: &[
                     program("wait_fexit_seen", Attach::Fexit("do_epoll_wait")).twins(),
@@ -319,7 +361,14 @@ pub const CATALOG: &[ProbeSpec] = &[
                 optional("wait_sys_exit", Attach::Tracepoint("syscalls", "sys_exit_epoll_wait")).twins(),
                 program("wait_sys_exit", Attach::Tracepoint("syscalls", "sys_exit_epoll_pwait")).twins(),
                 optional("wait_sys_exit", Attach::Tracepoint("syscalls", "sys_exit_epoll_pwait2")).twins(),
-                optional("io_wait_kretprobe", Attach::Kretprobe("epoll_sendevents")),
+                // io_uring, which waits from 6.15 on.
+                program("io_wait_kretprobe", Attach::Kretprobe("epoll_sendevents")),
+            ])
+            .but(INSTANCES_OF_IO_URING),
+            kprobe(&[
+                optional("wait_sys_exit", Attach::Tracepoint("syscalls", "sys_exit_epoll_wait")).twins(),
+                program("wait_sys_exit", Attach::Tracepoint("syscalls", "sys_exit_epoll_pwait")).twins(),
+                optional("wait_sys_exit", Attach::Tracepoint("syscalls", "sys_exit_epoll_pwait2")).twins(),
             ]),
         ],
     },
@@ -365,7 +414,7 @@ pub const CATALOG: &[ProbeSpec] = &[
                 ])
             },
             neutral(&[program("inventory", Attach::Iter("task_file"))])
-                .but("items that were registered before tracing began, until something happens to them"),
+                .but(Blind::To("items that were registered before tracing began, until something happens to them")),
         ],
     },
     ProbeSpec {
@@ -380,15 +429,18 @@ pub const CATALOG: &[ProbeSpec] = &[
                 // 5.10: this one has no BTF.
                 program("audit_scan_kretprobe", Attach::Kretprobe("ep_scan_ready_list.constprop.0")),
                 program("audit_release_fexit", Attach::Fexit("ep_eventpoll_release")).twins(),
-            ]),
+            ])
+            .but(INSTANCES_OF_AUDIT),
             kprobe(&[
                 program("audit_scan_kretprobe", Attach::Kretprobe("ep_done_scan")),
                 program("audit_release_kretprobe", Attach::Kretprobe("ep_eventpoll_release")),
-            ]),
+            ])
+            .but(INSTANCES_OF_AUDIT),
             kprobe(&[
                 program("audit_scan_kretprobe", Attach::Kretprobe("ep_scan_ready_list.constprop.0")),
                 program("audit_release_kretprobe", Attach::Kretprobe("ep_eventpoll_release")),
-            ]),
+            ])
+            .but(INSTANCES_OF_AUDIT),
         ],
     },
     ProbeSpec {
@@ -458,3 +510,25 @@ pub const CATALOG: &[ProbeSpec] = &[
         ],
     },
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::{Backend, CATALOG};
+    use tracer_common::Hook;
+
+    #[test]
+    fn a_report_that_does_not_count_is_not_said_to_count() {
+        let first = |hook: Hook, backend: Backend| {
+            let spec = CATALOG.iter().find(|spec| spec.hook == hook).unwrap();
+            spec.variants.iter().find(|variant| variant.backend == backend).unwrap()
+        };
+        let callback = first(Hook::Callback, Backend::Kprobe);
+        assert!(callback.cannot_see(true).ends_with("(the report counts them)"));
+        assert!(callback.cannot_see(false).ends_with("(this kernel does not show how many)"));
+        assert_eq!(first(Hook::Callback, Backend::Fentry).cannot_see(false), "");
+        let scans = CATALOG.iter().find(|spec| spec.hook == Hook::Scan).unwrap().variants;
+        let pairs =
+            scans.iter().find(|variant| variant.programs.iter().any(|program| program.name == "scan_proc_kprobe"));
+        assert!(pairs.unwrap().cannot_see(false).contains("the report counts them as `no-exit`"));
+    }
+}

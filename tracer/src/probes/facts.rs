@@ -9,7 +9,7 @@ use tracer_common::{Config, Layout, OFFSET_UNKNOWN, epitem_shape};
 use super::catalog::{Attach, CATALOG};
 use super::in_place::InPlace;
 use super::plan::Names;
-use super::prototypes::KNOWN;
+use super::prototypes;
 use crate::kernel::btf::{Btf, VMLINUX};
 use crate::kernel::capabilities::System;
 use crate::kernel::files;
@@ -34,7 +34,7 @@ pub struct Facts {
     pub missing: Vec<MissingField>,
     /// Addresses of `struct file_operations` and their symbols; empty where kallsyms does not show data.
     pub file_operations: Vec<(u64, String)>,
-    /// The functions of [`KNOWN`] as the kernel's BTF has them, in C.
+    /// What the probes know beforehand ([`prototypes`]) as the kernel's BTF has it, in C.
     pub prototypes: Vec<String>,
     /// The last argument of `do_epoll_wait` is milliseconds (5.10).
     pub timeout_is_ms: bool,
@@ -68,18 +68,8 @@ impl Facts {
                 .filter(|name| btf.function(name).is_ok())
                 .map(ToString::to_string)
                 .collect(),
-            changed: KNOWN
-                .iter()
-                .filter_map(|known| {
-                    let found = btf.functions_named(known.function).ok()?;
-                    // Of several static functions that share the name, the probe's may be any.
-                    let why = found.iter().find_map(|found| known.contradicted(found))?;
-                    Some((known.function.to_owned(), why))
-                })
-                .collect(),
+            changed: prototypes::changed(&btf),
         };
-        let prototypes =
-            KNOWN.iter().filter_map(|known| Some(btf.function(known.function).ok()?.to_string())).collect();
         let file_operations =
             files::symbols().filter_map(|name| Some((symbols.address(name)?, name.to_owned()))).collect();
         let parameter = |function: &str, index: usize| -> Option<String> {
@@ -88,7 +78,7 @@ impl Facts {
         Ok(Self {
             attachable: attachable(&btf, &functions)?,
             names,
-            prototypes,
+            prototypes: prototypes::shown(&btf),
             layout,
             missing,
             file_operations,

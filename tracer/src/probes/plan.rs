@@ -24,7 +24,7 @@ pub struct Names {
     pub symbols: BTreeSet<String>,
     /// Functions in BTF.
     pub btf_functions: BTreeSet<String>,
-    /// Functions that are otherwise than the probes know them: why, as a sentence.
+    /// Functions, raw tracepoints and iterators that are otherwise than the probes know them: why, as a sentence.
     pub changed: BTreeMap<String, String>,
 }
 
@@ -118,9 +118,8 @@ fn missing(variant: &Variant, names: &Names) -> Option<String> {
 
 fn lacks(program: &Program, names: &Names) -> Option<String> {
     let name = program.attach.target();
-    let function =
-        matches!(program.attach, Attach::Fentry(_) | Attach::Fexit(_) | Attach::Kprobe(_) | Attach::Kretprobe(_));
-    if let Some(why) = names.changed.get(name).filter(|_| function) {
+    let shown = !matches!(program.attach, Attach::Tracepoint(..));
+    if let Some(why) = names.changed.get(name).filter(|_| shown) {
         return Some(why.clone());
     }
     match program.attach {
@@ -175,6 +174,17 @@ mod tests {
         assert_eq!(scan.tries.first().unwrap().programs.first().unwrap().attach, Attach::Fexit("ep_send_events"));
         assert!(scan.skipped.contains(&"ep_done_scan is otherwise".to_owned()), "{:?}", scan.skipped);
         assert_eq!(scan.avoid, ["ep_done_scan"]);
+    }
+
+    #[test]
+    fn a_tracepoint_or_an_iterator_that_is_otherwise_than_known_is_not_used() {
+        for (place, hook) in [("sched_process_fork", Hook::Lifecycle), ("task_file", Hook::Inventory)] {
+            let mut names = names(&["ep_done_scan"]);
+            names.changed.insert(place.to_owned(), format!("{place} is otherwise"));
+            let plans = plan(&names, Preference::Auto, Purpose::default());
+            let found = plans.iter().find(|plan| plan.hook == hook).unwrap();
+            assert!(found.tries.is_empty() && found.skipped.contains(&format!("{place} is otherwise")), "{found:?}");
+        }
     }
 
     #[test]

@@ -1,9 +1,11 @@
-//! What the probes take for granted of the functions that they are attached to, beside what the kernel's BTF says of them.
+//! What the probes take for granted of the places that they are attached to, beside what the kernel's BTF says of them.
 //!
-//! A probe reads arguments by their place, and a function's result behind its last argument. Where a kernel has changed either,
-//! the probe must not be attached: it would report numbers that mean something else.
+//! A probe reads arguments by their place, a function's result behind its last argument, and a few structures by fixed offsets. Where a
+//! kernel has changed any of these, the probe must not be attached: it would report numbers that mean something else.
 
-use crate::kernel::btf::Prototype;
+use std::collections::BTreeMap;
+
+use crate::kernel::btf::{Btf, Prototype};
 
 /// A function as the probes know it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,6 +24,7 @@ const EVENTS: &[&str] = &["struct epoll_event *"];
 const EVENTPOLL: &[&str] = &["struct eventpoll *"];
 const FILE: &[&str] = &["struct file *"];
 const LIST: &[&str] = &["struct list_head *"];
+const TASK: &[&str] = &["struct task_struct *"];
 const POLL: &[&str] = &["__poll_t"];
 const WAIT: &[&str] = &["wait_queue_entry_t *", "struct wait_queue_entry *"];
 
@@ -50,7 +53,92 @@ pub const KNOWN: &[Known] = &[
     known("ep_eventpoll_release", &[ANY, FILE], ANY),
     known("eventpoll_release_file", &[FILE], ANY),
     known("__sys_accept4", &[INT, ANY, ANY, ANY], INT),
+    known("ep_show_fdinfo", &[ANY, FILE], ANY),
 ];
+
+/// Every raw tracepoint of which a program reads arguments (include/trace/events/sched.h, 5.10 to 7.3). More may follow those named here.
+pub const TRACEPOINTS: &[Known] = &[
+    known("sched_process_fork", &[TASK, TASK], ANY),
+    known("sched_process_free", &[TASK], ANY),
+    known("sched_switch", &[&["bool"], TASK, TASK], ANY),
+];
+
+/// A structure that a program reads by fixed offsets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fixed {
+    /// Its name.
+    pub structure: &'static str,
+    /// The fields that are read, and where.
+    pub fields: &'static [(&'static str, u32)],
+    /// The place in the catalogue whose programs read it.
+    pub at: &'static str,
+}
+
+/// Every such structure: the context of the iterator (`kernel/bpf/task_iter.c`, 5.8 to 7.3), and the key of an item (fs/eventpoll.c, 7.2 to
+/// 7.3).
+pub const STRUCTURES: &[Fixed] = &[
+    Fixed { structure: "bpf_iter__task_file", fields: &[("task", 8), ("fd", 16), ("file", 24)], at: "task_file" },
+    Fixed { structure: "epoll_key", fields: &[("file", 0), ("fd", 8)], at: "do_epoll_ctl_file" },
+];
+
+/// The places of the catalogue of which no program reads anything: that they are come by is all.
+pub const NOTHING_READ: &[&str] = &[
+    "ep_scan_ready_list.constprop.0",
+    "hrtimer_expire_entry",
+    "hrtimer_expire_exit",
+    "io_epoll_ctl",
+    "irq_handler_entry",
+    "irq_handler_exit",
+    "sched_process_exec",
+    "sched_process_exit",
+    "seq_printf",
+    "sock_def_readable",
+    "softirq_entry",
+    "softirq_exit",
+];
+
+/// The places of the catalogue that are otherwise on a kernel than the probes know them: why, as a sentence.
+#[must_use]
+pub fn changed(btf: &Btf) -> BTreeMap<String, String> {
+    let functions = KNOWN.iter().filter_map(|known| {
+        let found = btf.functions_named(known.function).ok()?;
+        // Of several static functions that share the name, the probe's may be any.
+        let why = found.iter().find_map(|found| known.contradicted(found))?;
+        Some((known.function.to_owned(), why))
+    });
+    let tracepoints = TRACEPOINTS.iter().filter_map(|known| {
+        let mut found = btf.tracepoint(known.function).ok()?;
+        found.parameters.truncate(known.parameters.len());
+        Some((known.function.to_owned(), known.contradicted(&found)?))
+    });
+    let structures = STRUCTURES.iter().filter_map(|fixed| Some((fixed.at.to_owned(), fixed.contradicted(btf)?)));
+    functions.chain(tracepoints).chain(structures).collect()
+}
+
+/// What a kernel's BTF says of all that the probes know, in C; nothing of what it does not have.
+#[must_use]
+pub fn shown(btf: &Btf) -> Vec<String> {
+    let functions = KNOWN.iter().filter_map(|known| Some(btf.function(known.function).ok()?.to_string()));
+    let tracepoints = TRACEPOINTS.iter().filter_map(|known| Some(btf.tracepoint(known.function).ok()?.to_string()));
+    let structures = STRUCTURES.iter().filter_map(|fixed| fixed.shown(btf));
+    functions.chain(tracepoints).chain(structures).collect()
+}
+
+impl Fixed {
+    /// Why a kernel with this structure cannot be probed here, as a sentence; `None` when it can, or has no such structure.
+    fn contradicted(&self, btf: &Btf) -> Option<String> {
+        btf.struct_id(self.structure)?;
+        let same = self.fields.iter().all(|&(field, offset)| btf.field_offset(self.structure, field) == Ok(offset));
+        (!same).then(|| format!("struct {} is otherwise than the probes know it", self.structure))
+    }
+
+    /// The fields and where they lie.
+    fn shown(&self, btf: &Btf) -> Option<String> {
+        let at = |field: &str| Some(format!("{field} at {}", btf.field_offset(self.structure, field).ok()?));
+        let fields: Vec<String> = self.fields.iter().filter_map(|(field, _)| at(field)).collect();
+        (!fields.is_empty()).then(|| format!("struct {} {{ {} }}", self.structure, fields.join(", ")))
+    }
+}
 
 impl Known {
     /// Why a kernel with this prototype cannot be probed here, as a sentence; `None` when it can.
@@ -66,9 +154,65 @@ impl Known {
 
 #[cfg(test)]
 mod tests {
-    use super::KNOWN;
-    use crate::kernel::testing::{Blob, PTR, STRUCT};
+    use super::{KNOWN, NOTHING_READ, STRUCTURES, TRACEPOINTS, changed, shown};
+    use crate::kernel::testing::{Blob, PTR, STRUCT, TYPEDEF};
+    use crate::probes::catalog::{Attach, CATALOG, SNAPSHOT};
     use std::collections::BTreeSet;
+
+    /// Every place that the catalogue attaches to, but for system calls' tracepoints, which BTF does not show.
+    fn places() -> BTreeSet<&'static str> {
+        let variants = CATALOG.iter().flat_map(|spec| spec.variants).chain([&SNAPSHOT]);
+        let programs = variants.flat_map(|variant| variant.programs);
+        let places = programs.filter(|program| !matches!(program.attach, Attach::Tracepoint(..)));
+        places.map(|program| program.attach.target()).collect()
+    }
+
+    #[test]
+    fn of_every_place_it_is_known_what_is_read_there() {
+        let read = KNOWN.iter().chain(TRACEPOINTS).map(|known| known.function);
+        let read: BTreeSet<&str> = read.chain(STRUCTURES.iter().map(|fixed| fixed.at)).collect();
+        let nothing: BTreeSet<&str> = NOTHING_READ.iter().copied().collect();
+        assert_eq!(read.intersection(&nothing).collect::<Vec<_>>(), Vec::<&&str>::new());
+        let told: BTreeSet<&str> = read.union(&nothing).copied().collect();
+        assert_eq!(told, places());
+    }
+
+    #[test]
+    fn a_tracepoint_with_other_arguments_is_refused_and_one_with_more_is_not() {
+        let with = |parameters: &[&str]| {
+            let mut blob = Blob::new();
+            let void = blob.ty("", PTR, 0);
+            let tasks = blob.composite(STRUCT, "task_struct", 8, &[]);
+            let task = blob.ty("", PTR, tasks);
+            let int = blob.int("int", 4);
+            let types = parameters.iter().map(|name| if *name == "task" { task } else { int });
+            let types: Vec<_> = [("__data", void)].into_iter().chain(types.map(|ty| ("p", ty))).collect();
+            let prototype = blob.prototype(0, &types);
+            let pointer = blob.ty("", PTR, prototype);
+            blob.ty("btf_trace_sched_process_fork", TYPEDEF, pointer);
+            blob.btf()
+        };
+        assert!(changed(&with(&["task", "task"])).is_empty());
+        assert!(changed(&with(&["task", "task", "int"])).is_empty());
+        for other in [&["task"][..], &["task", "int"], &["int", "task", "task"]] {
+            assert!(changed(&with(other)).contains_key("sched_process_fork"), "{other:?}");
+        }
+        let two = shown(&with(&["task", "task"]));
+        assert_eq!(two, ["void sched_process_fork(void *__data, struct task_struct *p, struct task_struct *p)"]);
+    }
+
+    #[test]
+    fn a_structure_with_a_field_elsewhere_is_refused() {
+        let with = |fd: u32| {
+            let mut blob = Blob::new();
+            let int = blob.int("int", 4);
+            blob.composite(STRUCT, "epoll_key", 16, &[("file", int, 0), ("fd", int, fd)]);
+            blob.btf()
+        };
+        assert!(changed(&with(8)).is_empty());
+        assert_eq!(shown(&with(8)), ["struct epoll_key { file at 0, fd at 8 }"]);
+        assert!(changed(&with(12)).contains_key("do_epoll_ctl_file"));
+    }
 
     #[test]
     fn a_function_with_other_arguments_or_another_result_is_refused() {

@@ -32,13 +32,16 @@ own messages, top in a terminal, the check of the BPF object, and the tests on r
 The last line is `N passed, N failed`, with `, N skipped` when there are any;
 each step before the tests counts as one. Exit status: 0 nothing failed, 1 something did.";
 
+/// The kernels of the matrix, as `--kernel` names them.
+const KERNELS: [&str; 5] = ["5.10", "6.1", "6.12", "previous", "newest"];
+
 /// Run all checks and tests, those on real kernels included
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct TestArgs {
     /// The kernels to test on: lines such as 6.1 or 7, `newest`, `previous` (the line before the newest), `default`, or the path
     /// of a vmlinuz (may be repeated)
-    #[arg(long, value_name = "SELECTOR", default_values = ["5.10", "6.1", "6.12", "previous", "newest"])]
+    #[arg(long, value_name = "SELECTOR", default_values = KERNELS)]
     kernel: Vec<Selector>,
     /// Leave the tests out that need a virtual machine, or a browser
     #[arg(long)]
@@ -50,6 +53,15 @@ pub(crate) struct TestArgs {
     filter: Option<String>,
     #[command(flatten)]
     machine: MachineArgs,
+}
+
+impl TestArgs {
+    /// Whether every case ran on every kernel of the matrix.
+    fn whole_matrix(&self) -> bool {
+        let kernels: Result<Vec<Selector>, _> = KERNELS.iter().map(|name| name.parse()).collect();
+        let whole = kernels.is_ok_and(|kernels| kernels.iter().all(|kernel| self.kernel.contains(kernel)));
+        !self.no_vm && self.filter.is_none() && whole
+    }
 }
 
 /// How many tests went how.
@@ -99,6 +111,9 @@ pub(crate) fn run(arguments: &TestArgs) -> ExitCode {
         steps.extend(machines.map(|machines| machines.join().unwrap_or_else(|panic| resume_unwind(panic))));
         steps
     });
+    if arguments.whole_matrix() {
+        steps.push(step("audits of all kernels", || matrix.audited().map(|()| Tally::PASSED)));
+    }
     if arguments.write_docs {
         steps.push(step("docs", || write_docs(&matrix)));
     }
@@ -174,7 +189,24 @@ fn object() -> Result<Tally> {
 
 #[cfg(test)]
 mod tests {
-    use super::Tally;
+    use super::{Tally, TestArgs};
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        test: TestArgs,
+    }
+
+    #[test]
+    fn only_a_run_that_nothing_narrows_is_of_the_whole_matrix() {
+        let whole = |words: &[&str]| Line::parse_from(["test"].iter().chain(words)).test.whole_matrix();
+        assert!(whole(&[]));
+        assert!(whole(&["--write-docs"]));
+        assert!(!whole(&["herd"]));
+        assert!(!whole(&["--no-vm"]));
+        assert!(!whole(&["--kernel", "6.1"]));
+    }
 
     #[test]
     fn the_last_line_names_skips_only_when_there_are_any() {

@@ -9,6 +9,9 @@ use crate::herd::outcome::json;
 use crate::vm::plan::Job;
 use crate::vmtest::Case;
 
+/// The name of a job that is made to lose events: its counts are not the demo's.
+pub(super) const ON_PURPOSE: &str = "the recording that loses on purpose";
+
 /// The demo stops itself twice. Between the two the tracer is stopped, and there are more events than the smallest buffer holds; what
 /// comes after the second is so little that the buffer holds it all, once the tracer has emptied it and the file has grown.
 const CYCLE: &str = r#"
@@ -73,7 +76,7 @@ fn case(name: &str, script: &str, backend: &str, check: fn(&Value, &Value) -> Re
     Case {
         name: name.to_owned(),
         jobs: vec![
-            Job::new("the recording", &["sh", "-c", &script.replace("BACKEND", backend)], 120),
+            Job::new(ON_PURPOSE, &["sh", "-c", &script.replace("BACKEND", backend)], 120),
             Job::new("the report", &["eptrace", "report", "--format", "json", "/tmp/loss.eptrace"], 60),
             Job::new("the removal", &["rm", "-f", "ready", "/tmp/loss.eptrace"], 10),
         ],

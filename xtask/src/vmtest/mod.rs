@@ -1,5 +1,6 @@
 //! The tests that need a kernel of their own: all cases of one kernel run in one virtual machine.
 
+mod again;
 mod attach;
 mod churn;
 pub(crate) mod foreign;
@@ -21,10 +22,19 @@ mod stacks;
 mod steps;
 pub(crate) mod terminal;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 
 use crate::vm::plan::Job;
 use crate::vm::session::JobResult;
+
+/// Major and minor number of a kernel's release.
+fn version(release: &str) -> Result<(u32, u32)> {
+    let mut parts = release.split(['.', '-', '+']).map(str::parse);
+    match (parts.next(), parts.next()) {
+        (Some(Ok(major)), Some(Ok(minor))) => Ok((major, minor)),
+        _ => bail!("{release} is no release of a kernel"),
+    }
+}
 
 /// One named case: jobs for the guest, and what their results must be.
 pub(crate) struct Case {
@@ -80,6 +90,7 @@ fn ends() -> Vec<Case> {
     cases.extend(foreign::others());
     cases.push(lint::others());
     cases.push(limits::most());
+    cases.push(limits::beyond());
     cases
 }
 
@@ -104,8 +115,15 @@ fn each() -> Vec<Case> {
 
 #[cfg(test)]
 mod tests {
-    use super::Suite;
+    use super::{Suite, version};
     use std::collections::BTreeSet;
+
+    #[test]
+    fn releases_of_debian_have_a_version() {
+        assert_eq!(version("5.10.0-46-cloud-amd64").unwrap(), (5, 10));
+        assert_eq!(version("7.3.4+deb13-cloud-amd64").unwrap(), (7, 3));
+        assert!(version("vmlinuz").is_err());
+    }
 
     #[test]
     fn every_case_has_a_name_of_its_own_and_jobs() {

@@ -13,7 +13,7 @@ const FEW: u64 = 8;
 /// The first of Debian's kernels that preempts.
 const FIRST: u32 = 7;
 /// What the kernel itself skipped; nothing else is forgiven.
-const REASONS: [&str; 2] = ["recursion", "skipped"];
+pub(super) const REASONS: [&str; 2] = ["recursion", "skipped"];
 
 /// How many events the kernel skipped; an error when others were lost, or too many.
 pub(super) fn lost(report: &Value) -> Result<u64> {

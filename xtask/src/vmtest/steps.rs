@@ -5,7 +5,7 @@
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 
-use super::skipped;
+use super::{again, skipped};
 use crate::claims::expected;
 use crate::demos::story::{Run, Story, job};
 use crate::demos::{ALL, Kind};
@@ -14,6 +14,9 @@ use crate::vmtest::Case;
 const TIMEOUT_S: u64 = 300;
 /// In how many counts one lost record can show: its step's, its task's, the whole's, and each of them by more than one name.
 const SHOWS: usize = 9;
+
+/// How the names of these cases begin.
+pub(super) const NAME: &str = "demos in steps";
 
 pub(super) fn cases() -> Vec<Case> {
     ["fentry", "kprobe"].map(case).into()
@@ -24,37 +27,34 @@ fn case(backend: &'static str) -> Case {
     let argvs: Vec<Vec<String>> = demos().map(|demo| demo.argv(&[])).collect();
     let names: Vec<&str> = demos().map(|demo| demo.name).collect();
     Case {
-        name: format!("demos in steps: the kernel does what each step says, with {backend} ({})", names.join(", ")),
-        jobs: vec![job(backend, &[], &argvs, TIMEOUT_S)],
-        check: Box::new(move |results| {
-            let run = Run::of(&results[0])?;
-            ensure!(run.backend == backend, "the trace says backend {}", run.backend);
-            ensure!(
-                run.stories.len() == names.len(),
-                "{} of {} demos told their truth",
-                run.stories.len(),
-                names.len()
-            );
-            let lost = skipped::lost(&run.losses())?;
-            let mut differences = Vec::new();
-            for (story, name) in run.stories.iter().zip(&names) {
-                ensure!(story.demo == *name, "{} told its truth in place of {name}", story.demo);
-                ensure!(!story.steps.is_empty(), "{name} has no steps");
-                headline(story).with_context(|| format!("{name} on {}", run.kernel))?;
-                differences.extend(run.differences(story));
-            }
-            let allowed = usize::try_from(lost).unwrap_or(0) * SHOWS;
-            let shown: Vec<String> = differences.iter().take(20).map(ToString::to_string).collect();
-            ensure!(
-                differences.len() <= allowed,
-                "{} differences ({lost} events were lost):\n{}",
-                differences.len(),
-                shown.join("\n")
-            );
-            // A record that is missing can be one that a verdict rests on.
-            if lost == 0 { expected::check(&run) } else { Ok(()) }
-        }),
+        name: format!("{NAME}: the kernel does what each step says, with {backend} ({})", names.join(", ")),
+        jobs: again::jobs(1, 0, |_| vec![job(backend, &[], &argvs, TIMEOUT_S)]),
+        check: Box::new(move |results| again::judge(results, |results| judge(&Run::of(&results[0])?, backend, &names))),
     }
+}
+
+fn judge(run: &Run, backend: &str, names: &[&str]) -> Result<again::Run> {
+    ensure!(run.backend == backend, "the trace says backend {}", run.backend);
+    ensure!(run.stories.len() == names.len(), "{} of {} demos told their truth", run.stories.len(), names.len());
+    let mut differences = Vec::new();
+    for (story, name) in run.stories.iter().zip(names) {
+        ensure!(story.demo == *name, "{} told its truth in place of {name}", story.demo);
+        ensure!(!story.steps.is_empty(), "{name} has no steps");
+        headline(story).with_context(|| format!("{name} on {}", run.kernel))?;
+        differences.extend(run.differences(story));
+    }
+    let losses = run.losses();
+    let lost = skipped::lost(&losses)?;
+    let allowed = usize::try_from(lost).unwrap_or(0) * SHOWS;
+    let shown: Vec<String> = differences.iter().take(20).map(ToString::to_string).collect();
+    ensure!(
+        differences.len() <= allowed,
+        "{} differences ({lost} events were lost):\n{}",
+        differences.len(),
+        shown.join("\n")
+    );
+    // A record that is missing can be one that a verdict rests on.
+    again::Run::of(&losses, || expected::check(run))
 }
 
 /// What each demo is there to show, by the numbers that the program saw.

@@ -61,6 +61,28 @@ impl Btf {
         functions.map(|(_, ty)| self.prototype(name, ty)).collect()
     }
 
+    /// What a program at a raw tracepoint is given: the typedef `btf_trace_NAME` is a pointer to a function of it
+    /// (`include/trace/bpf_probe.h`, 5.3 to 7.3). The first parameter, `__data`, is left out, as the program does not see it.
+    ///
+    /// # Errors
+    /// [`BtfError::NoFunction`], or what is wrong with the BTF.
+    pub fn tracepoint(&self, name: &str) -> Result<Prototype, BtfError> {
+        let typedef = format!("btf_trace_{name}");
+        let found = self.named(&typedef).find(|(_, ty)| ty.kind() == kind::TYPEDEF);
+        let Some((_, typedef)) = found else { return Err(BtfError::NoFunction(name.to_owned())) };
+        match self.resolve(typedef.of)? {
+            Some((_, pointer)) if pointer.kind() == kind::PTR => {
+                let mut prototype = self.prototype(name, pointer)?;
+                if !prototype.parameters.is_empty() {
+                    prototype.parameters.remove(0);
+                }
+                Ok(prototype)
+            }
+            _ => Err(BtfError::Malformed("a tracepoint's type is no pointer")),
+        }
+    }
+
+    /// Of a function, or of what a pointer points to.
     fn prototype(&self, name: &str, function: Type) -> Result<Prototype, BtfError> {
         let ty = self.ty(function.of)?;
         if ty.kind() != kind::FUNC_PROTO {

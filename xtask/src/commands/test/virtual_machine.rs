@@ -46,8 +46,8 @@ pub(super) fn tests(shape: &Shape, kernels: &[Selector], filter: &str, matrix: &
     let matrix = Mutex::new(matrix);
     let test = |number: usize, kernel: &Kernel, cases: &[Case]| {
         let start = Instant::now();
-        let tally = on_kernel(shape, kernel, &contents, cases, &|results| {
-            matrix.lock().unwrap_or_else(PoisonError::into_inner).add(number, results);
+        let tally = on_kernel(shape, kernel, &contents, cases, &|case, results, passed| {
+            matrix.lock().unwrap_or_else(PoisonError::into_inner).add(number, case, results, passed);
         });
         progress::say(&format!("{}: {tally} in {:.1} s", kernel.name, start.elapsed().as_secs_f64()));
         tally
@@ -85,7 +85,7 @@ fn on_kernel(
     kernel: &Kernel,
     contents: &Contents,
     cases: &[Case],
-    keep: &dyn Fn(&[JobResult]),
+    keep: &dyn Fn(&Case, &[JobResult], bool),
 ) -> Tally {
     progress::say(&format!("booting {} for {} cases", kernel.name, cases.len()));
     let patient = |job: &Job| Job { timeout_s: job.timeout_s.saturating_mul(PATIENCE), ..job.clone() };
@@ -104,8 +104,9 @@ fn on_kernel(
     for case in cases {
         let (mine, others) = results.split_at(case.jobs.len().min(results.len()));
         results = others;
-        keep(mine);
-        tally.add(verdict(case, mine, &kernel.name));
+        let verdict = verdict(case, mine, &kernel.name);
+        keep(case, mine, verdict == Tally::PASSED);
+        tally.add(verdict);
     }
     tally
 }

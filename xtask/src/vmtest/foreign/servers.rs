@@ -13,7 +13,8 @@ use crate::herd::spec::{Backend, word};
 use crate::setup::foreign::Server;
 use crate::vm::plan::Job;
 use crate::vm::session::JobResult;
-use crate::vmtest::{Case, herd, lint, skipped};
+use crate::vmtest::again::{self, Run};
+use crate::vmtest::{Case, herd, lint};
 
 const NGINX: Server = Server { name: "nginx", path: "usr/sbin/nginx" };
 const MEMCACHED: Server = Server { name: "memcached", path: "usr/bin/memcached" };
@@ -44,18 +45,19 @@ fn nginx(backend: Backend, what: &str, listen: &str, mutex: &str) -> Case {
     let each_wakes_one = mutex == "off";
     Case {
         name: format!("nginx with {what}: all counts are its own and strace's with {}", word(backend)),
-        jobs: jobs(&NGINX, NGINX_SCRIPT, backend, &env),
+        jobs: again::jobs(1, REPORT, |_| jobs(&NGINX, NGINX_SCRIPT, backend, &env)),
         check: Box::new(move |results| {
-            let (said, report) = outcome(results, backend)?;
-            for count in ["accepts", "handled", "requests"] {
-                ensure!(number(&said, count)? == REQUESTS + 1, "nginx counts other {count}: {said}");
-            }
-            if skipped::lost(&report)? > 0 {
-                return Ok(());
-            }
-            strace_agrees(&results[1], &report)?;
-            accepted_all(&said, &report)?;
-            if each_wakes_one { each_connection_wakes_one(&report) } else { Ok(()) }
+            again::judge(results, |results| {
+                let (said, report) = outcome(results, backend)?;
+                for count in ["accepts", "handled", "requests"] {
+                    ensure!(number(&said, count)? == REQUESTS + 1, "nginx counts other {count}: {said}");
+                }
+                Run::of(&report, || {
+                    strace_agrees(&results[1], &report)?;
+                    accepted_all(&said, &report)?;
+                    if each_wakes_one { each_connection_wakes_one(&report) } else { Ok(()) }
+                })
+            })
         }),
     }
 }
@@ -65,25 +67,30 @@ fn memcached(backend: Backend, attached: bool) -> Case {
     let env = [("HOW", how), ("THREADS", &WORKERS.to_string())];
     Case {
         name: format!("memcached {what}: all counts are its own with {}", word(backend)),
-        jobs: jobs(&MEMCACHED, MEMCACHED_SCRIPT, backend, &env),
+        jobs: again::jobs(1, REPORT, |_| jobs(&MEMCACHED, MEMCACHED_SCRIPT, backend, &env)),
         check: Box::new(move |results| {
-            let (said, report) = outcome(results, backend)?;
-            // It counts the socket that it listens on as a connection.
-            ensure!(number(&said, "total_connections")? == REQUESTS + 2, "memcached counts other connections: {said}");
-            for count in ["cmd_get", "cmd_set"] {
-                ensure!(number(&said, count)? == REQUESTS, "memcached counts other {count}: {said}");
-            }
-            if skipped::lost(&report)? > 0 {
-                return Ok(());
-            }
-            if !attached {
-                strace_agrees(&results[1], &report)?;
-            }
-            accepted_all(&said, &report)?;
-            each_connection_wakes_one_that_sleeps(&report)
+            again::judge(results, |results| {
+                let (said, report) = outcome(results, backend)?;
+                // It counts the socket that it listens on as a connection.
+                let connections = number(&said, "total_connections")?;
+                ensure!(connections == REQUESTS + 2, "memcached counts other connections: {said}");
+                for count in ["cmd_get", "cmd_set"] {
+                    ensure!(number(&said, count)? == REQUESTS, "memcached counts other {count}: {said}");
+                }
+                Run::of(&report, || {
+                    if !attached {
+                        strace_agrees(&results[1], &report)?;
+                    }
+                    accepted_all(&said, &report)?;
+                    each_connection_wakes_one_that_sleeps(&report)
+                })
+            })
         }),
     }
 }
+
+/// Which of these jobs prints the report.
+const REPORT: usize = 2;
 
 /// The script, what strace saw, the report, what lint finds, and the folder's end.
 fn jobs(server: &Server, script: &str, backend: Backend, env: &[(&str, &str)]) -> Vec<Job> {
@@ -106,7 +113,7 @@ fn jobs(server: &Server, script: &str, backend: Backend, env: &[(&str, &str)]) -
 /// What client and server counted, and the report. Nothing is to be found wrong with these servers.
 fn outcome(results: &[JobResult], backend: Backend) -> Result<(Value, Value)> {
     let said = json(&results[0], "the server under eptrace")?;
-    let report = json(&results[2], "eptrace report --json")?;
+    let report = json(&results[REPORT], "eptrace report --json")?;
     lint::finds(&json(&results[3], "eptrace lint --json")?, &[]).context("what lint finds")?;
     ensure!(report["backend"] == word(backend).as_str(), "the backend is {}", report["backend"]);
     ensure!(number(&said, "connections")? == REQUESTS + 1, "the client made other connections: {said}");
