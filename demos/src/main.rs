@@ -9,6 +9,7 @@ mod accept_once;
 mod answers;
 mod asleep;
 mod blocking_et;
+mod child;
 mod churn;
 mod closed;
 mod counted;
