@@ -14,6 +14,7 @@ mod lines_json;
 mod lint;
 mod markdown;
 pub mod names;
+mod ready_list;
 pub mod sanitize;
 pub mod snapshot;
 #[cfg(test)]
