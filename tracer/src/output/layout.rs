@@ -6,7 +6,7 @@ use super::ready_list;
 use crate::analysis::{AuditRow, Comparison, HerdRow, Report, Side, Spread, TaskRow};
 
 /// The most rows of a table; JSON has them all.
-pub(super) const MAX_ROWS: usize = 24;
+pub(crate) const MAX_ROWS: usize = 24;
 
 /// The most values of a distribution that are written out.
 const MAX_VALUES: usize = 8;

@@ -22,6 +22,8 @@ mod tests;
 mod text;
 
 pub use json::Json;
+#[cfg(test)]
+pub(crate) use layout::MAX_ROWS;
 pub(crate) use layout::task_name;
 pub use lint::{explain, rules};
 pub use markdown::Markdown;
