@@ -63,6 +63,25 @@ impl Counted {
         self.waited(ret)
     }
 
+    /// `epoll_wait` that stores its events wherever the caller says; the number of events, or why there are none.
+    ///
+    /// # Safety
+    ///
+    /// The kernel may store so many events there, as far as it can: nothing refers to that memory meanwhile.
+    pub(crate) unsafe fn wait_at(
+        &mut self,
+        epoll: RawFd,
+        events: *mut libc::epoll_event,
+        length: i32,
+        timeout_ms: i32,
+    ) -> Result<u64, Errno> {
+        // SAFETY: the caller's promise; the kernel itself finds out what can be written.
+        let ret = unsafe { libc::epoll_wait(epoll, events, length, timeout_ms) };
+        let answer = if ret < 0 { Err(Errno::last()) } else { Ok(()) };
+        let events = self.waited(ret);
+        answer.map(|()| events)
+    }
+
     /// `epoll_pwait` for one event, with these signals blocked meanwhile; the number of events.
     pub(crate) fn pwait(&mut self, epoll: RawFd, timeout_ms: i32, blocked: Option<&SigSet>) -> u64 {
         let mut room = libc::epoll_event { events: 0, u64: 0 };

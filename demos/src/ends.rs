@@ -128,12 +128,17 @@ impl Listener {
 
     /// Returns when so many connections can be accepted.
     pub(crate) fn until_queued(&self, connections: u32) -> Result<()> {
-        // For a listening socket this is the length of its queue (tcp_get_info, net/ipv4/tcp.c, 5.10 to 7.3).
-        while unacknowledged(&self.socket)? < connections {
-            sched_yield().context("sched_yield")?;
-        }
-        Ok(())
+        until_queued(&self.socket, connections)
     }
+}
+
+/// Returns when so many connections of a listening socket can be accepted.
+pub(crate) fn until_queued(listener: &OwnedFd, connections: u32) -> Result<()> {
+    // For a listening socket this is the length of its queue (tcp_get_info, net/ipv4/tcp.c, 5.10 to 7.3).
+    while unacknowledged(listener)? < connections {
+        sched_yield().context("sched_yield")?;
+    }
+    Ok(())
 }
 
 /// A small segment is sent at once.

@@ -9,6 +9,7 @@ mod accept_once;
 mod answers;
 mod asleep;
 mod blocking_et;
+mod child;
 mod churn;
 mod closed;
 mod counted;
@@ -35,6 +36,7 @@ mod shared;
 mod sharing;
 mod stalled;
 mod standing;
+mod stays;
 mod story;
 mod structures;
 mod trigger;
@@ -98,6 +100,7 @@ enum Demo {
     Answers(answers::Options),
     Stalled(stalled::Options),
     Standing(standing::Options),
+    Stays(stays::Options),
 }
 
 fn main() -> ExitCode {
@@ -139,6 +142,7 @@ fn run(cli: &Cli) -> Result<()> {
         Demo::Answers(options) => answers::run(options)?,
         Demo::Stalled(options) => stalled::run(options)?,
         Demo::Standing(options) => standing::run(options)?,
+        Demo::Stays(options) => stays::run(options)?,
     };
     match io::stdout().write_all(text.as_bytes()) {
         // The reader has seen enough: that is its right.

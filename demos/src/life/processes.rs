@@ -1,66 +1,16 @@
 //! Eventpolls in more than one process.
 
-use std::io::{IoSlice, IoSliceMut, Read as _, Write as _};
+use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use nix::errno::Errno;
 use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
-use nix::sys::wait::{WaitStatus, waitpid};
-use nix::unistd::Pid;
 
 use super::{Cast, IN, add, expect, lower, poll, raise, wait};
-use crate::counted::Counted;
+use crate::child::Child;
 use crate::fds::{epoll, eventfd};
-use crate::truth::Counts;
-
-/// A child that does something and tells what it counted.
-struct Child {
-    pid: Pid,
-    tells: UnixStream,
-}
-
-impl Child {
-    fn fork(work: impl FnOnce(&mut Counted, &mut UnixStream) -> Result<()>) -> Result<Self> {
-        Self::apart(0, work)
-    }
-
-    /// A child in namespaces of its own: `CLONE_NEW*`.
-    fn apart(namespaces: i32, work: impl FnOnce(&mut Counted, &mut UnixStream) -> Result<()>) -> Result<Self> {
-        let (tells, mut told) = UnixStream::pair().context("socketpair")?;
-        // SAFETY: with no stack given this forks; the demo has one thread here, so the child may do what it likes.
-        let child = unsafe { libc::syscall(libc::SYS_clone, namespaces | libc::SIGCHLD, 0, 0, 0, 0) };
-        match i32::try_from(child).context("clone gave no pid")? {
-            ..0 => Err(Errno::last()).context("clone"),
-            child @ 1.. => Ok(Self { pid: Pid::from_raw(child), tells }),
-            0 => {
-                drop(tells);
-                let mut calls = Counted::default();
-                let done = work(&mut calls, &mut told).and_then(|()| {
-                    let counts = serde_json::to_vec(&calls.counts()).context("write the counts")?;
-                    told.write_all(&counts).context("tell the counts")
-                });
-                if let Err(error) = &done {
-                    eprintln!("demos: {error:#}");
-                }
-                // SAFETY: ends the process without running what belongs to the parent.
-                unsafe { libc::_exit(i32::from(done.is_err())) }
-            }
-        }
-    }
-
-    fn join(mut self) -> Result<(i32, Counts)> {
-        let mut text = String::new();
-        self.tells.read_to_string(&mut text).context("hear the counts")?;
-        match waitpid(self.pid, None).context("waitpid")? {
-            WaitStatus::Exited(_, 0) => {}
-            other => bail!("the child ended with {other:?}"),
-        }
-        let counts = serde_json::from_str(&text).with_context(|| format!("understand the counts: {text}"))?;
-        Ok((self.pid.as_raw(), counts))
-    }
-}
 
 /// The eventpoll is one: what the child registers, the parent is told. A number that only the child knows stays registered when the
 /// child ends, if the parent has the file as well.

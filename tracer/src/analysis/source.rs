@@ -157,8 +157,19 @@ pub(crate) fn file_kind(known: &FileInfo, kinds: &BTreeMap<u64, String>) -> Stri
     }
 }
 
+/// What a file is, in a few words: `tcp 127.0.0.1:80`, `pipe, inode 12`, `eventfd`. An inode stands where several of the kind have
+/// different ones.
+pub(crate) fn description(known: &FileInfo, listening: bool, kinds: &BTreeMap<u64, String>) -> String {
+    let kind = file_kind(known, kinds);
+    match addresses(known, listening) {
+        Some(addresses) => format!("{kind} {addresses}"),
+        None if known.family != 0 || kind == "pipe" => format!("{kind}, inode {}", known.ino),
+        None => kind,
+    }
+}
+
 /// The addresses of an internet socket: its own, and the peer's if it has one.
-pub(crate) fn addresses(known: &FileInfo, listening: bool) -> Option<String> {
+fn addresses(known: &FileInfo, listening: bool) -> Option<String> {
     if !matches!(known.family, AF_INET | AF_INET6) {
         return None;
     }

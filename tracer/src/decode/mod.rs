@@ -6,5 +6,5 @@
 mod order;
 mod record;
 
-pub use order::{Place, Sequencer};
+pub use order::{Place, Sequencer, WINDOW_NS};
 pub use record::{DecodeError, decode};

@@ -11,7 +11,7 @@ use crate::event::Event;
 
 /// How long an event is held back, in nanoseconds. A probe runs for a few microseconds; an emulated CPU may be put aside for
 /// tens of milliseconds in the middle of one.
-pub(super) const WINDOW_NS: u64 = 100_000_000;
+pub const WINDOW_NS: u64 = 100_000_000;
 
 /// Where an event was seen: hook and CPU, as far as it tells.
 pub type Place = (Option<Hook>, Option<u32>);

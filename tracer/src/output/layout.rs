@@ -2,10 +2,11 @@
 
 use std::fmt::Write as _;
 
+use super::ready_list;
 use crate::analysis::{AuditRow, Comparison, HerdRow, Report, Side, Spread, TaskRow};
 
 /// The most rows of a table; JSON has them all.
-pub(super) const MAX_ROWS: usize = 24;
+pub(crate) const MAX_ROWS: usize = 24;
 
 /// The most values of a distribution that are written out.
 const MAX_VALUES: usize = 8;
@@ -211,8 +212,8 @@ pub(super) fn totals(report: &Report) -> Vec<String> {
             c.already_running,
             c.other_wakes,
         ),
-        ready_list(report),
     ];
+    lines.extend(ready_list::lines(&report.ready_list));
     if c.uring_waits > 0 {
         lines.insert(2, format!("io_uring EPOLL_WAIT: {} ended with events or an error", c.uring_waits));
     }
@@ -268,35 +269,6 @@ const AUDIT_ALONE: &str = "where one task alone acts on the eventpoll";
 const AUDIT_MISTAKE: &str = "a mistake of eptrace, please report it";
 const AUDIT_MISSING: &str =
     "a mistake of eptrace, or of events that are missing (lost, or not to be seen on this kernel)";
-
-fn ready_list(report: &Report) -> String {
-    let (came, went) = (&report.ready_list.came, &report.ready_list.went);
-    let list = |parts: &[(u64, &str)]| {
-        let parts: Vec<_> = parts.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")).collect();
-        if parts.is_empty() { "none".to_owned() } else { parts.join(", ") }
-    };
-    let came = list(&[
-        (came.callback, "by callback"),
-        (came.overflow, "from the overflow list"),
-        (came.ready_at_add, "ready when added"),
-        (came.ready_at_mod, "ready when modified"),
-        (came.requeue, "requeued"),
-        (came.carried_over, "carried over"),
-        (came.before, "there before"),
-        (came.unknown, "unseen"),
-    ]);
-    let went = list(&[
-        (went.delivered, "delivered"),
-        (went.oneshot, "disabled by EPOLLONESHOT"),
-        (went.not_ready, "found not ready"),
-        (went.carried_over, "carried over"),
-        (went.deleted, "deleted"),
-        (went.closed, "closed"),
-        (went.unknown, "unseen"),
-        (went.still_there, "still there"),
-    ]);
-    format!("ready list: came {came}; went {went}")
-}
 
 /// Before and after, number by number.
 pub(super) fn comparison(before: &Side, after: &Side) -> Grid {

@@ -2,8 +2,6 @@
 //!
 //! Both take the model after it has taken in the event, so that the event's own names are known.
 
-use std::fmt::Write as _;
-
 use tracer_common::events::{
     Accept, Audited, BY_IO_URING, Callback, Ctl, DELIVERED_UNKNOWN, FileInfo, Hooked, Io, ItemSeen, LEFT_UNKNOWN, Path,
     Returned, Scan, Symbol, WaitEnter, WaitExit, Wake, WakeCause, audit_flags, audit_moment, callback_flags, ctl_flags,
@@ -13,9 +11,12 @@ use tracer_common::events::{
 use super::layout::task_name;
 use super::names::{ctl_op, epoll_events, result};
 use super::{lines_json, sanitize};
-use crate::analysis::eventpoll_name;
+use crate::analysis::{description, eventpoll_name};
 use crate::event::{Event, Loss, MarkKind, TraceInfo, unpadded};
 use crate::model::{Model, Outcome, comm};
+
+/// `TCP_LISTEN` (`include/net/tcp_states.h`).
+const TCP_LISTEN: u8 = 10;
 
 /// One readable line, without its newline: seconds since tracing began, CPU, task, and what happened.
 #[must_use]
@@ -47,9 +48,9 @@ fn clock(ts_ns: u64, origin: u64) -> String {
 
 fn what(event: &Event, info: &TraceInfo, model: &Model) -> String {
     match event {
-        Event::Ctl(e) => ctl(e, model),
-        Event::Hooked(e) => hooked(e, model),
-        Event::Callback(e) => callback(e, model),
+        Event::Ctl(e) => ctl(e, info, model),
+        Event::Hooked(e) => hooked(e, info, model),
+        Event::Callback(e) => callback(e, info, model),
         Event::Wake(e) => wake(e, model),
         Event::WaitEnter(e) => wait_enter(e, model),
         Event::WaitExit(e) => wait_exit(e, model),
@@ -69,7 +70,7 @@ fn what(event: &Event, info: &TraceInfo, model: &Model) -> String {
         Event::EventpollGone(e) => format!("closes eventpoll {} for good", eventpoll(model, e.ep)),
         Event::FileInfo(e) => file_info(e, info),
         Event::EventpollSeen(e) => format!("found open: eventpoll {}", eventpoll(model, e.ep)),
-        Event::ItemSeen(e) => item_seen(e, model),
+        Event::ItemSeen(e) => item_seen(e, info, model),
         Event::Raced(e) => format!("the callback of item {:#x} raced with another change", e.epi),
         Event::Audited(e) => audited(e, model),
         Event::FileEnds(e) => format!("begins to close file {:#x} for good", e.file),
@@ -82,25 +83,49 @@ fn what(event: &Event, info: &TraceInfo, model: &Model) -> String {
     }
 }
 
-fn ctl(e: &Ctl, model: &Model) -> String {
-    let ep = eventpoll(model, e.ep);
+fn ctl(e: &Ctl, info: &TraceInfo, model: &Model) -> String {
+    let (ep, file) = (eventpoll(model, e.ep), descriptor(e.fd, e.file, info, model));
     let ret = result(e.ret);
     if e.flags & ctl_flags::HAS_EVENT == 0 {
-        return format!("epoll_ctl({ep}, {}, fd {}) = {ret}", ctl_op(e.op), e.fd);
+        return format!("epoll_ctl({ep}, {}, {file}) = {ret}", ctl_op(e.op));
     }
     let events = epoll_events(e.events);
-    format!("epoll_ctl({ep}, {}, fd {}, {events}, data {:#x}) = {ret}", ctl_op(e.op), e.fd, e.data)
+    format!("epoll_ctl({ep}, {}, {file}, {events}, data {:#x}) = {ret}", ctl_op(e.op), e.data)
 }
 
-fn hooked(e: &Hooked, model: &Model) -> String {
+fn hooked(e: &Hooked, info: &TraceInfo, model: &Model) -> String {
     let (ep, events) = (eventpoll(model, e.ep), epoll_events(e.events));
-    format!("hooks fd {} of {ep} to wait queue {:#x}: {events}, data {:#x}", e.fd, e.whead, e.data)
+    let file = descriptor(e.fd, e.file, info, model);
+    format!("hooks {file} of {ep} to wait queue {:#x}: {events}, data {:#x}", e.whead, e.data)
 }
 
-fn item_seen(e: &ItemSeen, model: &Model) -> String {
+fn item_seen(e: &ItemSeen, info: &TraceInfo, model: &Model) -> String {
     let (ep, events) = (eventpoll(model, e.ep), epoll_events(e.events));
+    let file = descriptor(e.fd, e.file, info, model);
     let ready = if e.flags & item_flags::LINKED != 0 { ", ready" } else { "" };
-    format!("found registered: fd {} in {ep}: {events}, data {:#x}{ready}", e.fd, e.data)
+    format!("found registered: {file} in {ep}: {events}, data {:#x}{ready}", e.data)
+}
+
+/// `fd 6 (tcp 127.0.0.1:80 listening)`; the number alone while nobody has told what file it is.
+fn descriptor(fd: i32, file: u64, info: &TraceInfo, model: &Model) -> String {
+    source(file, info, model).map_or_else(|| format!("fd {fd}"), |source| format!("fd {fd} ({source})"))
+}
+
+/// What the file at this address is, if that was told.
+pub(super) fn source(file: u64, info: &TraceInfo, model: &Model) -> Option<String> {
+    let file = model.files().live_at(file)?;
+    Some(described(&file.info?, file.listening, info))
+}
+
+/// Whether it is a socket that listened when it was told of.
+const fn listens(known: &FileInfo) -> bool {
+    known.family != 0 && known.state == TCP_LISTEN
+}
+
+/// `tcp 127.0.0.1:80 listening`
+fn described(known: &FileInfo, listening: bool, info: &TraceInfo) -> String {
+    let description = description(known, listening, &info.file_kinds);
+    if listening { format!("{description} listening") } else { description }
 }
 
 fn audited(e: &Audited, model: &Model) -> String {
@@ -123,11 +148,11 @@ pub(super) const fn audit_moment_name(moment: u32) -> &'static str {
     }
 }
 
-fn callback(e: &Callback, model: &Model) -> String {
+fn callback(e: &Callback, info: &TraceInfo, model: &Model) -> String {
     let key = if e.key == 0 { "anything".to_owned() } else { epoll_events(e.key) };
     let mut line = format!(
-        "callback fd {} of {}: {} announced, {} wanted: {}",
-        e.fd,
+        "callback {} of {}: {} announced, {} wanted: {}",
+        descriptor(e.fd, e.file, info, model),
         eventpoll(model, e.ep),
         key,
         epoll_events(e.events),
@@ -294,12 +319,14 @@ pub(super) fn softirq_name(number: u32) -> &'static str {
 }
 
 fn file_info(e: &FileInfo, info: &TraceInfo) -> String {
-    let kind = info.file_kinds.get(&e.f_op).cloned().unwrap_or_else(|| format!("file_operations {:#x}", e.f_op));
-    let mut line = format!("file {:#x} is {kind}, inode {}", e.file, e.ino);
-    if e.family != 0 {
-        let _ = write!(line, ", family {}, ports {} and {}, state {}", e.family, e.local_port, e.remote_port, e.state);
+    let known = e.family != 0 || info.file_kinds.contains_key(&e.f_op);
+    let what = if known { described(e, listens(e), info) } else { format!("file_operations {:#x}", e.f_op) };
+    let inode = format!(", inode {}", e.ino);
+    if what.ends_with(&inode) {
+        format!("file {:#x} is {what}", e.file)
+    } else {
+        format!("file {:#x} is {what}{inode}", e.file)
     }
-    line
 }
 
 fn loss(e: &Loss) -> String {

@@ -6,7 +6,9 @@ use tracer_common::events::{
     callback_flags, ctl_flags, io_flags, item_flags,
 };
 
-use super::lines::{audit_moment_name, eventpoll, io_call_name, lossy, scan_notes, softirq_name, symbol_of_name};
+use super::lines::{
+    audit_moment_name, eventpoll, io_call_name, lossy, scan_notes, softirq_name, source, symbol_of_name,
+};
 use super::names::{ctl_op, epoll_events, errno};
 use crate::analysis::SCHEMA_VERSION;
 use crate::event::{Event, MarkKind, TraceInfo};
@@ -35,13 +37,14 @@ pub(super) fn object(event: &Event, info: &TraceInfo, model: &Model) -> Value {
 
 fn details(event: &Event, info: &TraceInfo, model: &Model) -> (&'static str, Value) {
     match event {
-        Event::Ctl(e) => ("ctl", ctl(e, model)),
+        Event::Ctl(e) => ("ctl", ctl(e, info, model)),
         Event::Hooked(e) => (
             "hooked",
             json!({ "ep": hex(e.ep), "eventpoll": eventpoll(model, e.ep), "epi": hex(e.epi), "file": hex(e.file),
-                "whead": hex(e.whead), "fd": e.fd, "events": epoll_events(e.events), "data": hex(e.data) }),
+                "source": source(e.file, info, model), "whead": hex(e.whead), "fd": e.fd,
+                "events": epoll_events(e.events), "data": hex(e.data) }),
         ),
-        Event::Callback(e) => ("callback", callback(e, model)),
+        Event::Callback(e) => ("callback", callback(e, info, model)),
         Event::Wake(e) => ("wake", wake(e, model)),
         Event::WaitEnter(e) => (
             "wait-enter",
@@ -94,7 +97,7 @@ fn details(event: &Event, info: &TraceInfo, model: &Model) -> (&'static str, Val
         Event::ItemSeen(e) => (
             "item-seen",
             json!({ "ep": hex(e.ep), "eventpoll": eventpoll(model, e.ep), "epi": hex(e.epi), "file": hex(e.file),
-                "fd": e.fd, "events": epoll_events(e.events), "data": hex(e.data),
+                "source": source(e.file, info, model), "fd": e.fd, "events": epoll_events(e.events), "data": hex(e.data),
                 "ready": e.flags & item_flags::LINKED != 0 }),
         ),
         Event::Raced(e) => (
@@ -131,17 +134,17 @@ fn details(event: &Event, info: &TraceInfo, model: &Model) -> (&'static str, Val
     }
 }
 
-fn ctl(e: &Ctl, model: &Model) -> Value {
+fn ctl(e: &Ctl, info: &TraceInfo, model: &Model) -> Value {
     let known = e.flags & ctl_flags::HAS_EVENT != 0;
     json!({ "ep": hex(e.ep), "eventpoll": eventpoll(model, e.ep), "epfd": e.epfd, "op": ctl_op(e.op), "fd": e.fd,
-        "file": hex(e.file), "events": known.then(|| epoll_events(e.events)), "data": known.then(|| hex(e.data)),
+        "file": hex(e.file), "source": source(e.file, info, model), "events": known.then(|| epoll_events(e.events)), "data": known.then(|| hex(e.data)),
         "ret": e.ret, "errno": errno(e.ret) })
 }
 
-fn callback(e: &Callback, model: &Model) -> Value {
+fn callback(e: &Callback, info: &TraceInfo, model: &Model) -> Value {
     let has = |flag: u32| e.flags & flag != 0;
     json!({ "ep": hex(e.ep), "eventpoll": eventpoll(model, e.ep), "epi": hex(e.epi), "file": hex(e.file),
-        "whead": hex(e.whead), "wait": hex(e.wait), "fd": e.fd, "key": epoll_events(e.key),
+        "source": source(e.file, info, model), "whead": hex(e.whead), "wait": hex(e.wait), "fd": e.fd, "key": epoll_events(e.key),
         "events": epoll_events(e.events), "data": hex(e.data), "outcome": Outcome::of(e).name(),
         "scanning": has(callback_flags::SCANNING), "exclusive": has(callback_flags::EXCLUSIVE),
         "first": has(callback_flags::FIRST), "parent_ts_ns": (e.parent_ts != 0).then_some(e.parent_ts) })

@@ -14,6 +14,7 @@ mod lines_json;
 mod lint;
 mod markdown;
 pub mod names;
+mod ready_list;
 pub mod sanitize;
 pub mod snapshot;
 #[cfg(test)]
@@ -21,6 +22,8 @@ mod tests;
 mod text;
 
 pub use json::Json;
+#[cfg(test)]
+pub(crate) use layout::MAX_ROWS;
 pub(crate) use layout::task_name;
 pub use lint::{explain, rules};
 pub use markdown::Markdown;

@@ -5,7 +5,7 @@ use tracer_common::events::softirq;
 
 use super::{Json, Markdown, Output, Text, lines};
 use crate::analysis::{Report, compare};
-use crate::event::{Event, Header, Path};
+use crate::event::{Event, Header, ItemSeen, Path};
 use crate::model::Model;
 use crate::model::testing::nonsense::event;
 use crate::model::testing::{Item, LISTENER, LT, RING_FULL, Trace, ep, exclusive, info, lt, workers};
@@ -99,6 +99,55 @@ fn lines_of_one_connection() {
 #[test]
 fn json_lines_of_one_connection() {
     insta::assert_snapshot!(every_line(&one_connection(), |event, model| lines::json_line(event, &info(), model)));
+}
+
+/// An item that was registered before, its file told after it as the probes do, and what happens then.
+fn found_before() -> Trace {
+    let mut trace = Trace::new();
+    let item = Item::socket(1, LISTENER, LT);
+    let header = trace.header(101);
+    let Item { ep, epi, file, data, events, fd, .. } = item;
+    trace.events.push(Event::ItemSeen(ItemSeen { header, ep, epi, file, data, events, fd, flags: 0, pad: 0 }));
+    trace.listens(LISTENER, 80);
+    trace.first(item);
+    trace.ctl(101, 3, item, 0);
+    trace
+}
+
+#[test]
+fn the_first_event_of_what_was_registered_before_names_its_file() {
+    let trace = found_before();
+    let text = every_line(&trace, |event, model| lines::line(event, &info(), model));
+    for words in [
+        "found registered: fd 3 in ",
+        " is tcp 127.0.0.1:80 listening, inode ",
+        "callback fd 3 (tcp 127.0.0.1:80 listening) of ",
+        "EPOLL_CTL_MOD, fd 3 (tcp 127.0.0.1:80 listening), EPOLLIN",
+    ] {
+        assert!(text.contains(words), "no `{words}` in\n{text}");
+    }
+    let json = every_line(&trace, |event, model| lines::json_line(event, &info(), model));
+    let named = |line: &str| {
+        let value: serde_json::Value = serde_json::from_str(line).unwrap();
+        ["item-seen", "callback", "ctl"].contains(&value["event"].as_str().unwrap()).then(|| value["source"].clone())
+    };
+    let sources: Vec<_> = json.lines().filter_map(named).collect();
+    let listener = serde_json::json!("tcp 127.0.0.1:80 listening");
+    assert_eq!(sources, [serde_json::Value::Null, listener.clone(), listener]);
+}
+
+#[test]
+fn a_kind_of_file_from_a_hostile_recording_is_no_markup_and_no_second_line() {
+    let mut trace = Trace::new();
+    let item = Item::socket(1, 0x77, LT);
+    trace.describes(0x77, 0x99);
+    trace.first(item);
+    let mut hostile = info();
+    hostile.file_kinds.insert(0x99, "pipe\u{1b}]0;x\u{7}\nsecond".to_owned());
+    let text = every_line(&trace, |event, model| lines::line(event, &hostile, model));
+    assert!(text.contains("callback fd 3 (pipe\\u{1b}]0;x\\u{7}\\u{a}second) of "), "{text}");
+    let json = every_line(&trace, |event, model| lines::json_line(event, &hostile, model));
+    assert!(!json.contains('\u{1b}') && json.lines().count() == trace.events.len(), "{json}");
 }
 
 #[test]

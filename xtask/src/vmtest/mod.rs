@@ -19,6 +19,7 @@ mod registered;
 mod skipped;
 mod snapshot;
 mod stacks;
+mod stays;
 mod steps;
 pub(crate) mod terminal;
 
@@ -106,6 +107,7 @@ fn each() -> Vec<Case> {
     cases.extend(loss::cases());
     cases.extend(limits::cases());
     cases.extend(life::cases());
+    cases.extend(stays::cases());
     cases.extend(steps::cases());
     cases.extend(path::cases());
     cases.extend(lint::cases());

@@ -12,7 +12,7 @@ mod text;
 
 use std::collections::BTreeMap;
 
-use crate::analysis::{addresses, file_kind};
+use crate::analysis::{description, file_kind};
 use crate::snapshot::{Descriptor, Eventpoll, Hook, Item, Place, Scan, Sleeper, Snapshot, Task};
 
 use super::layout::task_name;
@@ -93,12 +93,8 @@ impl View<'_> {
         }
         let Some(info) = &item.info else { return kind };
         let tcp = kind == "tcp";
-        match addresses(info, tcp && info.state == LISTENING) {
-            Some(addresses) if tcp => format!("{kind} {addresses} {}", tcp_state(info.state)),
-            Some(addresses) => format!("{kind} {addresses}"),
-            None if info.family != 0 || kind == "pipe" => format!("{kind}, inode {}", info.ino),
-            None => kind,
-        }
+        let description = description(info, tcp && info.state == LISTENING, self.file_kinds);
+        if tcp { format!("{description} {}", tcp_state(info.state)) } else { description }
     }
 
     /// Whether each item is shown, in the tree's order, and how many are not.
