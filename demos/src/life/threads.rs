@@ -12,7 +12,9 @@ use crate::fds::{epoll, eventfd};
 use crate::truth::Counts;
 
 /// Runs something in a thread of its own; what it counted, by its number.
-fn thread(work: impl FnOnce(&mut Counted) -> Result<()> + Send + 'static) -> thread::JoinHandle<Result<(i32, Counts)>> {
+pub(super) fn thread(
+    work: impl FnOnce(&mut Counted) -> Result<()> + Send + 'static,
+) -> thread::JoinHandle<Result<(i32, Counts)>> {
     thread::spawn(move || {
         let mut calls = Counted::default();
         work(&mut calls)?;
@@ -20,7 +22,7 @@ fn thread(work: impl FnOnce(&mut Counted) -> Result<()> + Send + 'static) -> thr
     })
 }
 
-fn joined(thread: thread::JoinHandle<Result<(i32, Counts)>>) -> Result<(i32, Counts)> {
+pub(super) fn joined(thread: thread::JoinHandle<Result<(i32, Counts)>>) -> Result<(i32, Counts)> {
     thread.join().map_err(|_| anyhow!("a thread panicked"))?
 }
 

@@ -2,12 +2,14 @@
 //! `io_epoll_wait`, 6.15 to 7.3, `io_uring/epoll.c`).
 
 use std::io::ErrorKind;
-use std::os::fd::AsRawFd as _;
+use std::os::fd::{AsRawFd as _, OwnedFd};
 
 use anyhow::{Context as _, Result, ensure};
-use io_uring::{IoUring, opcode, types};
+use io_uring::{IoUring, opcode, squeue, types};
 
+use super::threads::{joined, thread};
 use super::{Cast, IN, add, expect, lower, poll, raise};
+use crate::absent_page::AbsentPage;
 use crate::fds::{epoll, eventfd};
 
 /// All that io_uring does with eventpolls, as far as the kernel has it.
@@ -21,7 +23,14 @@ pub(super) fn all(cast: &mut Cast) -> Result<()> {
         Err(error) => return Err(error).context("io_uring_setup"),
     };
     ctl(cast, &mut ring)?;
+    contended(cast, &mut ring)?;
     wait(cast, &mut ring)
+}
+
+/// An `epoll_ctl` whose operands live until it has completed.
+fn entry(epoll: &OwnedFd, op: i32, file: &OwnedFd, event: &libc::epoll_event) -> squeue::Entry {
+    let event = std::ptr::from_ref(event).cast::<types::epoll_event>();
+    opcode::EpollCtl::new(types::Fd(epoll.as_raw_fd()), types::Fd(file.as_raw_fd()), op, event).build()
 }
 
 fn ctl(cast: &mut Cast, ring: &mut IoUring) -> Result<()> {
@@ -29,14 +38,8 @@ fn ctl(cast: &mut Cast, ring: &mut IoUring) -> Result<()> {
     raise(&file)?;
     for (op, expected) in [(libc::EPOLL_CTL_ADD, 1), (libc::EPOLL_CTL_MOD, 1), (libc::EPOLL_CTL_DEL, 0)] {
         let event = libc::epoll_event { events: IN, u64: 11 };
-        let entry = opcode::EpollCtl::new(
-            types::Fd(epoll.as_raw_fd()),
-            types::Fd(file.as_raw_fd()),
-            op,
-            (&raw const event).cast::<types::epoll_event>(),
-        );
         // SAFETY: the event lives until the operation has completed, which is waited for below.
-        unsafe { ring.submission().push(&entry.build()) }.context("fill the ring")?;
+        unsafe { ring.submission().push(&entry(&epoll, op, &file, &event)) }.context("fill the ring")?;
         ring.submit_and_wait(1).context("io_uring_enter")?;
         let result = ring.completion().next().context("the ring is empty")?.result();
         if result == -libc::EINVAL && op == libc::EPOLL_CTL_ADD {
@@ -48,6 +51,37 @@ fn ctl(cast: &mut Cast, ring: &mut IoUring) -> Result<()> {
         expect("what io_uring registered", poll(&mut cast.own, epoll.as_raw_fd()), expected)?;
     }
     Ok(())
+}
+
+/// An `epoll_ctl` while a scan holds the eventpoll's mutex: io_uring's own try finds it taken, and a worker makes the call anew. It is one
+/// call.
+fn contended(cast: &mut Cast, ring: &mut IoUring) -> Result<()> {
+    let Ok(page) = AbsentPage::new() else {
+        cast.missing.push("epoll_ctl by a worker of io_uring");
+        return Ok(());
+    };
+    let (epoll, first, second) = (epoll()?, eventfd(1)?, eventfd(1)?);
+    add(&mut cast.own, epoll.as_raw_fd(), first.as_raw_fd(), IN, 31)?;
+    let (address, number) = (page.address, epoll.as_raw_fd());
+    let waiter = thread(move |calls| {
+        let room = std::ptr::with_exposed_provenance_mut::<libc::epoll_event>(address);
+        // SAFETY: the page is mapped, aligned, ours, and nobody else's while the thread lives.
+        let events = unsafe { calls.wait_at(number, room, 4, -1) }.context("epoll_wait")?;
+        expect("a scan that is held up", events, 1)
+    });
+    page.until_missed()?;
+    let event = libc::epoll_event { events: IN, u64: 32 };
+    // SAFETY: the event lives until the operation has completed, which is waited for below.
+    unsafe { ring.submission().push(&entry(&epoll, libc::EPOLL_CTL_ADD, &second, &event)) }.context("fill the ring")?;
+    ring.submit().context("io_uring_enter")?;
+    // The try has failed by now.
+    page.give()?;
+    ring.submit_and_wait(1).context("io_uring_enter")?;
+    let result = ring.completion().next().context("the ring is empty")?.result();
+    ensure!(result == 0, "epoll_ctl by a worker: {}", std::io::Error::from_raw_os_error(-result));
+    cast.own.ctl_made(libc::EPOLL_CTL_ADD, false);
+    cast.others.push(joined(waiter)?);
+    expect("what a worker registered", poll(&mut cast.own, epoll.as_raw_fd()), 2)
 }
 
 /// Waits that find events at once, and one that is called back: io_uring hangs on the eventpoll's own wait queue like a watching

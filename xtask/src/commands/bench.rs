@@ -104,8 +104,8 @@ struct CostArgs {
     /// Print one JSON object instead of a table
     #[arg(long)]
     json: bool,
-    /// The kernel: a line such as 6.1, 6.12 or 7, `newest`, `default`, or the path of a vmlinuz (may be repeated)
-    #[arg(long, value_name = "SELECTOR", default_value = "default")]
+    /// The kernels: lines such as 6.1, 6.12 or 7, `newest`, `default`, or the path of a vmlinuz (may be repeated)
+    #[arg(long, value_name = "SELECTOR", default_values = ["6.1", "6.12"])]
     kernel: Vec<Selector>,
     /// How many iterations each tracer watches: what starting and ending costs differs by some ten million instructions from run to run
     #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(100..))]

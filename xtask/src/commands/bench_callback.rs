@@ -19,7 +19,7 @@ use crate::vm::session::Shape;
 const EXAMPLES: &str = "\
 Examples:
   cargo xtask bench callback
-  cargo xtask bench callback --kernel 5.10 --kernel 6.12 --json
+  cargo xtask bench callback --kernel 5.10 --kernel 7 --json
 
 The program is `demos cycle`; how often it is called back is counted in the same run. The least is
 an empty program at both ends of ep_poll_callback and one submission of a record of the same size.
@@ -32,8 +32,8 @@ pub(super) struct CallbackArgs {
     /// Print one JSON object a kernel instead of a table
     #[arg(long)]
     json: bool,
-    /// The kernel: a line such as 6.1, 6.12 or 7, `newest`, `default`, or the path of a vmlinuz (may be repeated)
-    #[arg(long, value_name = "SELECTOR", default_value = "default")]
+    /// The kernels: lines such as 6.1, 6.12 or 7, `newest`, `default`, or the path of a vmlinuz (may be repeated)
+    #[arg(long, value_name = "SELECTOR", default_values = ["6.1", "6.12"])]
     kernel: Vec<Selector>,
     /// How many iterations are watched
     #[arg(long, value_name = "N", default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(100..=400_000))]

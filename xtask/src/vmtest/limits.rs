@@ -6,8 +6,8 @@ use serde_json::Value;
 
 use super::again::{self, Run};
 use super::herd::counts_are_exact;
-use super::loss;
-use crate::herd::outcome::{Outcome, json};
+use super::{loss, skipped};
+use crate::herd::outcome::{Outcome, json, succeeded};
 use crate::vm::plan::Job;
 use crate::vm::session::JobResult;
 use crate::vmtest::Case;
@@ -61,6 +61,51 @@ fn many(results: &[JobResult]) -> Result<Run> {
     ensure!(small["totals"] == report["totals"], "the totals depend on the bound");
     Run::of(&report, || counts_are_exact(&outcome))
 }
+
+/// Processes that are killed with watched files open, more than fit into the probes' tables at once: each must leave nothing behind.
+pub(super) fn dying() -> Vec<Case> {
+    ["fentry", "kprobe"]
+        .map(|backend| {
+            let record =
+                ["eptrace", "record", "--backend", backend, "--max-tracked", &TRACKED.to_string(), "-o", TRACE, "--"]
+                    .map(str::to_owned);
+            let record: Vec<&str> = record.iter().map(String::as_str).chain(["sh", "-c", DYING]).collect();
+            Case {
+                name: format!("{DEATHS} processes that are killed leave no room taken with {backend}"),
+                jobs: vec![
+                    Job::new("the recorded processes", &record, TIMEOUT_S),
+                    Job::new("the report", &["eptrace", "report", "--json", TRACE], TIMEOUT_S),
+                    Job::new("the removal", &["rm", "-f", TRACE], 10),
+                ],
+                check: Box::new(|results| {
+                    succeeded(&results[0], "the recorded processes")?;
+                    let report = json(&results[1], "the report")?;
+                    let skipped = skipped::lost(&report)?;
+                    let added = report["totals"]["ctl_add"].as_u64().context("the report has no totals.ctl_add")?;
+                    ensure!(
+                        added + skipped >= DEATHS && added <= DEATHS,
+                        "{added} of {DEATHS} items were seen to come"
+                    );
+                    Ok(())
+                }),
+            }
+        })
+        .into()
+}
+
+const DEATHS: u64 = 80;
+
+/// Each is killed when it has stopped in the middle of its work.
+const DYING: &str = r#"
+i=0
+while [ $i -lt 80 ]; do
+  demos cycle --iterations 2 --stop-after 1 > said & demo=$!
+  until grep -q "^State:.T" /proc/$demo/status; do kill -0 $demo || exit 1; usleep 1000; done
+  kill -9 $demo
+  wait $demo 2> ended
+  i=$((i + 1))
+done
+"#;
 
 /// The smallest bound of the probes' own tables, and more eventpolls than that: what does not fit is counted by the probes, and the
 /// report says that it is not complete.

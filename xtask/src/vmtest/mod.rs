@@ -92,6 +92,7 @@ fn ends() -> Vec<Case> {
     cases.push(lint::others());
     cases.push(limits::most());
     cases.push(limits::beyond());
+    cases.extend(limits::dying());
     cases
 }
 
