@@ -192,10 +192,16 @@ const fn neutral(programs: &'static [Program]) -> Variant {
 
 /// A kretprobe follows a bounded number of calls at once.
 const INSTANCES: Blind = Blind::Instances("calls");
-/// System calls end at a tracepoint.
-const INSTANCES_OF_IO_URING: Blind = Blind::Instances("io_uring's calls");
-/// The end of a scan says when its lists can be compared.
-const INSTANCES_OF_AUDIT: Blind = Blind::Instances("lists after calls");
+/// System calls end at a tracepoint. A call that begins finds that the task's last one has not ended.
+const INSTANCES_OF_IO_URING: Blind = Blind::CountedInstances("io_uring's calls");
+/// A file that begins to end finds that the task's last one has not.
+const INSTANCES_OF_FILES: Blind = Blind::CountedInstances("ends of files");
+/// No event is lost: the end says only that the call is no longer the cause of what follows.
+const INSTANCES_OF_CALLBACKS: Blind = Blind::To(
+    "the end of callbacks beyond the kretprobe's instances: until the next call on that processor a wake can be laid to one of them",
+);
+/// No event is lost: the end of a scan says when its lists can be compared.
+const INSTANCES_OF_AUDIT: Blind = Blind::To("the lists after scans beyond the kretprobe's instances");
 /// An entry without its exit shows by its stack pointer.
 const INSTANCES_OF_SCANS: Blind = Blind::CountedInstances("scans");
 /// The lists are the scan's own until `ep_done_scan`.
@@ -237,7 +243,7 @@ pub const CATALOG: &[ProbeSpec] = &[
                 program("file_gone_kretprobe", Attach::Kretprobe("eventpoll_release_file")),
                 program("file_gone_kprobe", Attach::Kprobe("eventpoll_release_file")),
             ])
-            .but(INSTANCES),
+            .but(INSTANCES_OF_FILES),
         ],
     },
     ProbeSpec {
@@ -295,7 +301,7 @@ pub const CATALOG: &[ProbeSpec] = &[
                 program("callback_kretprobe", Attach::Kretprobe("ep_poll_callback")),
                 program("callback_kprobe", Attach::Kprobe("ep_poll_callback")),
             ])
-            .but(INSTANCES),
+            .but(INSTANCES_OF_CALLBACKS),
         ],
     },
     ProbeSpec {
@@ -303,11 +309,11 @@ pub const CATALOG: &[ProbeSpec] = &[
         need: Need::Required,
         variants: &[
             fentry(&[program("wake_fexit", Attach::Fexit("ep_autoremove_wake_function"))]),
+            // One call at a time on each processor: interrupts are off around it. There are as many instances.
             kprobe(&[
                 program("wake_kretprobe", Attach::Kretprobe("ep_autoremove_wake_function")),
                 program("wake_kprobe", Attach::Kprobe("ep_autoremove_wake_function")),
-            ])
-            .but(INSTANCES),
+            ]),
         ],
     },
     ProbeSpec {
@@ -522,9 +528,9 @@ mod tests {
             let spec = CATALOG.iter().find(|spec| spec.hook == hook).unwrap();
             spec.variants.iter().find(|variant| variant.backend == backend).unwrap()
         };
-        let callback = first(Hook::Callback, Backend::Kprobe);
-        assert!(callback.cannot_see(true).ends_with("(the report counts them)"));
-        assert!(callback.cannot_see(false).ends_with("(this kernel does not show how many)"));
+        let path = first(Hook::Path, Backend::Kprobe);
+        assert!(path.cannot_see(true).ends_with("(the report counts them)"));
+        assert!(path.cannot_see(false).ends_with("(this kernel does not show how many)"));
         assert_eq!(first(Hook::Callback, Backend::Fentry).cannot_see(false), "");
         let scans = CATALOG.iter().find(|spec| spec.hook == Hook::Scan).unwrap().variants;
         let pairs =

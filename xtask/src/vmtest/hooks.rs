@@ -75,23 +75,25 @@ fn all_attached(check: &Value, has: &BTreeSet<&str>, backend: &str) -> Result<()
     Ok(())
 }
 
-/// What a hook must say that it cannot see. Where a kretprobe serves it, calls beyond its instances; only scans are known to eptrace
-/// by themselves then.
+/// What a hook must say that it cannot see: where a kretprobe serves it, calls beyond its instances.
 fn cannot_see(hook: &str, backend: &str, kernel: (u32, u32)) -> String {
+    const COUNTED: &str = "the report counts them as `no-exit`";
     let old = kernel < (5, 11);
-    let whose = match (hook, backend) {
-        ("release" | "callback" | "wake" | "path", "kprobe") => "calls",
-        ("ctl", "kprobe") => "io_uring's calls",
-        ("wait-exit", "kprobe") if kernel >= (6, 15) => "io_uring's calls",
-        ("scan", "kprobe") if old => "scans",
-        ("audit", "kprobe") => "lists after calls",
-        ("audit", "fentry") if old => "lists after calls",
+    let (whose, counted) = match (hook, backend) {
+        ("release", "kprobe") => ("ends of files", COUNTED),
+        ("ctl", "kprobe") => ("io_uring's calls", COUNTED),
+        ("wait-exit", "kprobe") if kernel >= (6, 15) => ("io_uring's calls", COUNTED),
+        ("scan", "kprobe") if old => ("scans", COUNTED),
+        ("path", "kprobe") if kernel >= SHOWS_SKIPS => ("calls", "the report counts them"),
+        ("path", "kprobe") => ("calls", "this kernel does not show how many"),
+        ("callback", "kprobe") => {
+            return "the end of callbacks beyond the kretprobe's instances: until the next call on that processor a wake can \
+                    be laid to one of them"
+                .to_owned();
+        }
+        ("audit", "kprobe") => return "the lists after scans beyond the kretprobe's instances".to_owned(),
+        ("audit", "fentry") if old => return "the lists after scans beyond the kretprobe's instances".to_owned(),
         _ => return String::new(),
-    };
-    let counted = match hook {
-        "scan" => "the report counts them as `no-exit`",
-        _ if kernel >= SHOWS_SKIPS => "the report counts them",
-        _ => "this kernel does not show how many",
     };
     format!("{whose} beyond the kretprobe's instances ({counted})")
 }
@@ -153,7 +155,7 @@ mod tests {
         let scan = |kernel| super::cannot_see("scan", "kprobe", kernel);
         assert_eq!(scan((5, 10)), "scans beyond the kretprobe's instances (the report counts them as `no-exit`)");
         assert_eq!(scan((6, 1)), "");
-        let callback = |kernel| super::cannot_see("callback", "kprobe", kernel);
-        assert!(callback((6, 6)).contains("does not show") && callback((6, 7)).contains("the report counts"));
+        let path = |kernel| super::cannot_see("path", "kprobe", kernel);
+        assert!(path((6, 6)).contains("does not show") && path((6, 7)).contains("the report counts"));
     }
 }
