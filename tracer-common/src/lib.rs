@@ -31,3 +31,5 @@ pub const EP_PRIVATE_BITS: u32 = 0xF000_0000;
 
 /// Events of one `epoll_wait` that the probes copy from the user's array; the number returned is always exact.
 pub const MAX_RETURNED: u32 = 64;
+/// The most items of one list that a walk of the audit tells; a list of just as many counts as longer.
+pub const MAX_WALKED: u32 = 64;

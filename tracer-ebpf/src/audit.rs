@@ -2,22 +2,20 @@
 //!
 //! A walk takes no lock. It counts only when nothing changed the lists meanwhile: everything that does (a callback, `epoll_ctl`,
 //! the end of a scan, the end of a file) says when it begins and when it ends, per eventpoll, and a scan in between shows in
-//! `ep->ovflist`. The list is followed by reads that cannot fault, for at most [`WALK_ITEMS`] items.
+//! `ep->ovflist`. The list is followed by reads that cannot fault, for at most [`MAX_WALKED`] items.
 
 use core::arch::asm;
 
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::Array;
 use tracer_common::events::{Audited, AuditedItem, Raced, audit_flags, audit_list, audit_moment};
-use tracer_common::{Hook, Miss};
+use tracer_common::{Hook, MAX_WALKED, Miss};
 
 use crate::atomic::add_one;
 use crate::emit::{Now, count, emit};
 use crate::globals::{config, offset};
 use crate::kread;
 
-/// The most items of one list that a walk tells: a longer one counts as truncated, and so does one of just as many.
-const WALK_ITEMS: u32 = 64;
 /// A power of two. Eventpolls that share a slot only make walks count less often.
 const SLOTS: u32 = 4096;
 /// Of `EP_UNACTIVE_PTR` (fs/eventpoll.c): no scan runs.
@@ -200,7 +198,7 @@ impl List {
 fn items(now: Now, ep: u64, list: &List) -> Result<(u32, u32), Miss> {
     let mut link: u64 = kread::kernel(list.first)?;
     let mut told = unknown_zero(now.ts_ns);
-    for _ in 0..WALK_ITEMS {
+    for _ in 0..MAX_WALKED {
         if link == list.end {
             return Ok((told, 0));
         }

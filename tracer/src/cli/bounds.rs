@@ -23,13 +23,14 @@ impl BoundsArgs {
 mod tests {
     use clap::CommandFactory as _;
     use tracer_common::events::MAX_FRAMES;
-    use tracer_common::{MAX_RETURNED, snapshot};
+    use tracer_common::{MAX_RETURNED, MAX_WALKED, snapshot};
 
     use crate::cli::Cli;
     use crate::decode::WINDOW_NS;
     use crate::model::Limits;
     use crate::output::MAX_ROWS;
     use crate::snapshot::MAX_ITEMS_READ;
+    use crate::source::live::HELD_AT_MOST;
 
     const README: &str = include_str!("../../../README.md");
 
@@ -67,6 +68,8 @@ mod tests {
             option("snapshot", "max-items", "N", ""),
             fixed(format!("{} ms", WINDOW_NS / 1_000_000)),
             fixed(MAX_RETURNED.to_string()),
+            fixed(MAX_WALKED.to_string()),
+            fixed(HELD_AT_MOST.to_string()),
             fixed(MAX_FRAMES.to_string()),
             fixed(limits.batch.to_string()),
             fixed(limits.latencies.to_string()),

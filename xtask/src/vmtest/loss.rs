@@ -17,7 +17,7 @@ pub(super) const ON_PURPOSE: &str = "the recording that loses on purpose";
 const CYCLE: &str = r#"
 rm -f ready
 file=/tmp/loss.eptrace
-eptrace record -o $file --backend BACKEND --buffer 1 --ready-file ready -- \
+eptrace record -o $file --audit --backend BACKEND --buffer 1 --ready-file ready -- \
     demos cycle --json --iterations 30300 --stop-after 1000 --stop-after 30000 &
 tracer=$!
 running() { kill -0 $tracer 2> /dev/null || { echo "eptrace ended too soon" >&2; exit 1; }; }
@@ -118,6 +118,10 @@ fn recovered(demo: &Value, report: &Value) -> Result<()> {
     // The reader went on in time to see the end, and to close what it had not seen end.
     ensure!(lost_by(report, "lifecycle")? == 0, "the end was lost too: {}", report["lost"]);
     ensure!(number(report, "/totals/waits_open")? == 0, "a wait is open for ever: {}", report["totals"]);
+    // What it knew before the loss it does not claim after it, and what it claims is so.
+    let audit = &report["audit"];
+    ensure!(number(report, "/audit/comparisons")? > 0, "nothing was compared: {audit}");
+    ensure!(number(report, "/audit/differences")? == 0, "the lists differ after a loss: {audit}");
     Ok(())
 }
 
@@ -134,18 +138,20 @@ mod tests {
     use super::{incomplete, recovered};
     use serde_json::{Value, json};
 
-    fn report(seen: u64, reason: &str) -> Value {
+    fn report(seen: u64, reason: &str, differences: u64) -> Value {
         let row = |hook: &str| json!({"hook": hook, "cpu": 1, "reason": reason, "count": 4, "loses_events": true});
         json!({"complete": false, "totals": {"callbacks": seen, "waits": 6, "scans": 6, "waits_open": 0},
+            "audit": {"comparisons": 9, "differences": differences},
             "lost": {"total": 12, "by": [row("callback"), row("wait-exit"), row("scan")]}})
     }
 
     #[test]
     fn what_is_seen_and_what_is_lost_must_be_all_there_was() {
         let demo = json!({"truth": {"waits": 10}});
-        assert!(recovered(&demo, &report(6, "ring-full")).is_ok());
-        assert!(recovered(&demo, &report(7, "ring-full")).is_err());
-        assert!(recovered(&demo, &report(6, "recursion")).is_err());
+        assert!(recovered(&demo, &report(6, "ring-full", 0)).is_ok());
+        assert!(recovered(&demo, &report(7, "ring-full", 0)).is_err());
+        assert!(recovered(&demo, &report(6, "recursion", 0)).is_err());
+        assert!(recovered(&demo, &report(6, "ring-full", 1)).is_err());
     }
 
     #[test]

@@ -40,11 +40,11 @@ const FULL_PART: usize = 8;
 /// Records taken in one go, so that a stop is heard even when events come faster than they are read.
 const DRAIN_AT_MOST: usize = 1 << 18;
 /// Events that are held at most while the registered items are listed. What then fills the ring buffer is lost, and counted.
-const HELD_AT_MOST: usize = 1 << 20;
+pub(crate) const HELD_AT_MOST: usize = 1 << 20;
 /// How long a probe on another CPU is given to end its record when tracing stops.
 const SETTLE: Duration = Duration::from_millis(5);
-/// How often the loss counters are read.
-const LOSSES_EVERY_NS: u64 = 1_000_000_000;
+/// How often it is read what the kernel skipped.
+const MISSES_EVERY_NS: u64 = 1_000_000_000;
 
 /// The probes, attached.
 pub struct Live {
@@ -63,12 +63,10 @@ pub struct Live {
     info: TraceInfo,
     tick: tokio::time::Interval,
     pending: Vec<Event>,
-    /// When the loss counters are read next.
-    next_losses_ns: u64,
-    /// What was rescued is read from a map, which makes the kernel skip the kprobes of that CPU meanwhile
-    /// (`bpf_disable_instrumentation`, kernel/bpf/syscall.c, 5.10 to 7.3). Where the reader can be preempted in the middle of it, that
-    /// can be long: there what the kernel skipped is told once, at the end.
-    preemptible: bool,
+    /// When it is read next what the kernel skipped. What was rescued is read from a map, which makes the kernel skip the kprobes of that
+    /// CPU meanwhile (`bpf_disable_instrumentation`, kernel/bpf/syscall.c, 5.10 to 7.3). Where the reader can be preempted in the middle
+    /// of it, that can be long: there it is done once, at the end.
+    next_misses_ns: u64,
     state: State,
 }
 
@@ -107,8 +105,7 @@ impl Live {
             info,
             tick,
             pending: Vec::new(),
-            next_losses_ns: 0,
-            preemptible,
+            next_misses_ns: if preemptible { u64::MAX } else { 0 },
             state: State::Running,
         };
         if options.purpose.running {
@@ -289,19 +286,18 @@ impl EventSource for Live {
     fn next_events(&mut self, events: &mut Vec<Event>) -> Result<bool> {
         if self.state == State::Running {
             let before = monotonic_ns();
+            // What found no room until now came before what finds room once the buffer is drained.
+            self.report_losses(before);
             if self.drain() < DRAIN_AT_MOST {
                 self.sequencer.release(before, &mut self.pending);
             } else {
                 self.sequencer.release_seen(&mut self.pending);
             }
             self.report_late(before);
-            if before >= self.next_losses_ns {
-                self.next_losses_ns = before.saturating_add(LOSSES_EVERY_NS);
-                self.report_losses(before);
-                if !self.preemptible {
-                    let missed = self.misses.take(|| rescued(&self.ebpf))?;
-                    self.report_misses(before, missed);
-                }
+            if before >= self.next_misses_ns {
+                self.next_misses_ns = before.saturating_add(MISSES_EVERY_NS);
+                let missed = self.misses.take(|| rescued(&self.ebpf))?;
+                self.report_misses(before, missed);
             }
         }
         events.append(&mut self.pending);
