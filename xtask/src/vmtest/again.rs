@@ -22,8 +22,8 @@ const AGAIN: &str = "/tmp/again";
 /// What one run says.
 #[derive(Debug)]
 pub(super) enum Run {
-    /// The kernel skipped probes: nothing.
-    Skipped,
+    /// Nothing, for the kernel skipped probes: how it was not exact, and what was lost.
+    Skipped(String),
     Exact,
     /// How it was not exact.
     Differs(Error),
@@ -32,13 +32,13 @@ pub(super) enum Run {
 }
 
 impl Run {
-    /// A run of which nothing was lost must be as `judge` will have it. An error when more was lost than the kernel skips.
+    /// A run that is as `judge` will have it is exact, also when the kernel skipped something that does not show. An error when more was
+    /// lost than the kernel skips.
     pub(super) fn of(report: &Value, judge: impl FnOnce() -> Result<()>) -> Result<Self> {
-        if skipped::lost(report)? > 0 {
-            return Ok(Self::Skipped);
-        }
+        let lost = skipped::lost(report)?;
         Ok(match judge() {
             Ok(()) => Self::Exact,
+            Err(error) if lost > 0 => Self::Skipped(format!("{error:#} ({})", report["lost"])),
             Err(error) if skipped::uncounted(report) => Self::Unclear(error),
             Err(error) => Self::Differs(error),
         })
@@ -95,11 +95,11 @@ fn made(run: &[JobResult]) -> bool {
 
 /// One run at least must be exact, and none may differ, unless the kernel may have skipped probes in it without counting them.
 fn together(runs: Vec<Run>) -> Result<()> {
-    let (mut exact, mut unclear) = (false, None);
+    let (mut exact, mut unclear, mut skipped) = (false, None, Vec::new());
     for run in runs {
         match run {
             Run::Exact => exact = true,
-            Run::Skipped => {}
+            Run::Skipped(lost) => skipped.push(lost),
             Run::Differs(error) => return Err(error),
             Run::Unclear(error) => unclear = Some(error),
         }
@@ -107,7 +107,7 @@ fn together(runs: Vec<Run>) -> Result<()> {
     match unclear {
         _ if exact => Ok(()),
         Some(error) => Err(error),
-        None => bail!("the kernel skipped probes in every run: nothing could be judged"),
+        None => bail!("the kernel skipped probes in every run, so nothing could be judged: {}", skipped.join("; ")),
     }
 }
 
@@ -124,14 +124,15 @@ mod tests {
     fn a_case_of_which_nothing_was_judged_has_failed() {
         let differs = || Run::Differs(anyhow!("so"));
         let unclear = || Run::Unclear(anyhow!("so"));
+        let skipped = || Run::Skipped("so".into());
         assert!(together(vec![Run::Exact]).is_ok());
-        assert!(together(vec![Run::Skipped, Run::Exact]).is_ok());
-        assert!(together(vec![Run::Skipped]).is_err());
-        assert!(together(vec![Run::Skipped, Run::Skipped, Run::Skipped]).is_err());
+        assert!(together(vec![skipped(), Run::Exact]).is_ok());
+        assert!(together(vec![skipped()]).is_err());
+        assert!(together(vec![skipped(), skipped(), skipped()]).is_err());
         assert!(together(vec![]).is_err());
         assert!(together(vec![Run::Exact, differs()]).is_err());
         assert!(together(vec![Run::Exact, unclear()]).is_ok());
-        assert!(together(vec![unclear(), Run::Skipped]).is_err());
+        assert!(together(vec![unclear(), skipped()]).is_err());
         assert!(together(vec![unclear(), unclear()]).is_err());
     }
 
@@ -146,7 +147,7 @@ mod tests {
         assert!(matches!(Run::of(&report("7.2.1", 0, ""), || Ok(())).unwrap(), Run::Exact));
         assert!(matches!(Run::of(&report("7.2.1", 0, ""), wrong).unwrap(), Run::Differs(_)));
         assert!(matches!(Run::of(&report("6.1.0", 0, uncounted), wrong).unwrap(), Run::Unclear(_)));
-        assert!(matches!(Run::of(&report("7.2.1", 1, ""), wrong).unwrap(), Run::Skipped));
+        assert!(matches!(Run::of(&report("7.2.1", 1, ""), wrong).unwrap(), Run::Skipped(_)));
         assert!(Run::of(&report("7.2.1", 1_000, ""), || Ok(())).is_err());
     }
 
@@ -158,7 +159,7 @@ mod tests {
     fn runs_that_were_not_made_are_not_judged_but_the_first_is() {
         let run = |results: &[JobResult]| match results[0].out().as_str() {
             "exact" => Ok(Run::Exact),
-            "skipped" => Ok(Run::Skipped),
+            "skipped" => Ok(Run::Skipped("so".into())),
             other => Err(anyhow!("nothing to judge in {other:?}")),
         };
         let of = |words: [&str; RUNS]| judge(&words.map(said), run);
