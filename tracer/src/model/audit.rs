@@ -220,15 +220,7 @@ impl Model {
         let task = self.tasks.live_at(walk.header.tid).filter(|task| task.batch.ep == Some(ep));
         let Some(expected) = task.map(|task| task.batch.overflowed.clone()) else { return };
         let mut difference = Difference::of(walk.header.ts_ns, ep, "the overflow list");
-        let mut found = BTreeSet::new();
-        for epi in overflow {
-            match self.item_in(ep, *epi) {
-                Some(id) => {
-                    found.insert(id);
-                }
-                None => self.stranger(ep, *epi, &mut difference),
-            }
-        }
+        let found = self.known_of(ep, overflow, &mut difference);
         let expected = BTreeSet::from_iter(expected);
         let place = |id: &ItemId| {
             self.items.get(*id).filter(|item| !item.doubt && !item.ending).map(|item| (item.epi, Some(item.fd)))
@@ -246,15 +238,7 @@ impl Model {
     /// The lists at a scan's end: what it left over is known now, what it put back when its wait returns.
     fn compare_scan(&mut self, walk: &Audited, ep: EpId, ready: &[u64], left: &[u64], truncated: bool) {
         let mut difference = Difference::of(walk.header.ts_ns, ep, "what a scan left over");
-        let mut found = BTreeSet::new();
-        for epi in ready {
-            match self.item_in(ep, *epi) {
-                Some(id) => {
-                    found.insert(id);
-                }
-                None => self.stranger(ep, *epi, &mut difference),
-            }
-        }
+        let found = self.known_of(ep, ready, &mut difference);
         let task = self.tasks.live_at(walk.header.tid).map(|task| task.id);
         let batch = task.and_then(|id| self.tasks.get(id)).map(|task| &task.batch).filter(|batch| batch.ep == Some(ep));
         if batch.is_some_and(|batch| !batch.reach_known) {
@@ -357,6 +341,20 @@ impl Model {
         if self.strangers.is_new(ep, epi) {
             difference.missing.push((epi, None));
         }
+    }
+
+    /// The items at these addresses; those that the model does not know go into the difference.
+    fn known_of(&mut self, ep: EpId, epis: &[u64], difference: &mut Difference) -> BTreeSet<ItemId> {
+        let mut known = BTreeSet::new();
+        for epi in epis {
+            match self.item_in(ep, *epi) {
+                Some(id) => {
+                    known.insert(id);
+                }
+                None => self.stranger(ep, *epi, difference),
+            }
+        }
+        known
     }
 
     fn item_in(&self, ep: EpId, epi: u64) -> Option<ItemId> {
