@@ -1,4 +1,4 @@
-//! New descriptors, owned.
+//! New descriptors, owned; eventfds.
 
 use std::os::fd::{FromRawFd as _, OwnedFd, RawFd};
 
@@ -15,6 +15,18 @@ pub(crate) fn epoll() -> Result<OwnedFd> {
 pub(crate) fn eventfd(value: u32) -> Result<OwnedFd> {
     // SAFETY: as above.
     unsafe { own(libc::eventfd(value, libc::EFD_NONBLOCK | libc::EFD_CLOEXEC), "eventfd") }
+}
+
+/// Adds one to an eventfd.
+pub(crate) fn raise(eventfd: &OwnedFd) -> Result<()> {
+    nix::unistd::write(eventfd, &1_u64.to_ne_bytes()).context("write to an eventfd")?;
+    Ok(())
+}
+
+/// Empties an eventfd.
+pub(crate) fn lower(eventfd: &OwnedFd) -> Result<()> {
+    nix::unistd::read(eventfd, &mut [0; 8]).context("read from an eventfd")?;
+    Ok(())
 }
 
 /// The result of a call that gives a new descriptor.

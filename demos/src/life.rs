@@ -8,7 +8,7 @@ mod threads;
 mod uring;
 mod waits;
 
-use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd as _, RawFd};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use clap::{Args, ValueEnum};
@@ -17,7 +17,7 @@ use serde::Serialize;
 
 pub(crate) use self::threads::until_asleep;
 use crate::counted::Counted;
-use crate::fds::{epoll, eventfd};
+use crate::fds::{epoll, eventfd, lower, raise};
 use crate::truth::{Counts, Truth};
 
 /// Fork, dup, pass, share, close, reuse, nest, interrupt: what happens to eventpolls in ordinary life
@@ -123,16 +123,6 @@ fn play(scene: Scene, cast: &mut Cast) -> Result<()> {
 }
 
 const IN: u32 = libc::EPOLLIN.cast_unsigned();
-
-fn raise(eventfd: &OwnedFd) -> Result<()> {
-    nix::unistd::write(eventfd, &1_u64.to_ne_bytes()).context("write to an eventfd")?;
-    Ok(())
-}
-
-fn lower(eventfd: &OwnedFd) -> Result<()> {
-    nix::unistd::read(eventfd, &mut [0; 8]).context("read from an eventfd")?;
-    Ok(())
-}
 
 fn add(calls: &mut Counted, epoll: RawFd, fd: RawFd, events: u32, data: u64) -> Result<()> {
     let failed = calls.counts().ctl_failed;

@@ -12,7 +12,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use serde::Serialize;
 
 use crate::counted::Counted;
-use crate::fds::eventfd;
+use crate::fds::{eventfd, lower, raise};
 use crate::truth::{Counts, Truth};
 
 /// Items that are made ready one by one.
@@ -65,9 +65,9 @@ pub(crate) fn run(options: &Options) -> Result<String> {
 
     let mut room = [EpollEvent::empty(); 1];
     for file in files.iter().step_by((files.len() / WRITES).max(1)) {
-        nix::unistd::write(file, &1_u64.to_ne_bytes()).context("write to an eventfd")?;
+        raise(file)?;
         ensure!(calls.wait(&epoll, &mut room)?.len() == 1, "a ready item was not delivered");
-        nix::unistd::read(file, &mut [0; 8]).context("read from an eventfd")?;
+        lower(file)?;
     }
     // One callback for every eventpoll, from one write.
     nix::unistd::write(&shared, &1_u64.to_ne_bytes()).context("write to the shared eventfd")?;

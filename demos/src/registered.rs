@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::child::Child;
 use crate::counted::Counted;
 use crate::ends::until_queued;
-use crate::fds::{eventfd, own};
+use crate::fds::{eventfd, own, raise};
 use crate::many::room_for;
 use crate::truth::Truth;
 
@@ -182,7 +182,7 @@ fn in_child(calls: &mut Counted, stream: &mut UnixStream) -> Result<()> {
     writeln!(stream, "{told}").context("tell of the items")?;
     stream.read_exact(&mut [0]).context("hear when to go on")?;
     let second = stage.open.last().context("nothing is registered")?;
-    nix::unistd::write(second, &1_u64.to_ne_bytes()).context("write to an eventfd")?;
+    raise(second)?;
     let mut room = [EpollEvent::empty(); 4];
     ensure!(stage.calls.wait(&stage.epoll, &mut room)?.len() == 2, "not both of the child's items are ready");
     *calls = stage.calls;

@@ -16,7 +16,7 @@ use clap::{Args, ValueEnum};
 use serde::Serialize;
 
 use crate::counted::Counted;
-use crate::fds::{epoll, eventfd};
+use crate::fds::{epoll, eventfd, raise};
 use crate::truth::{Counts, Truth};
 
 /// Every way to the ready list and from it, each a known number of times
@@ -211,7 +211,7 @@ impl Stage {
 
     /// A write to an eventfd whose one item waits for it and is on no list: a callback puts it on the ready list.
     fn raise(&mut self, file: &OwnedFd) -> Result<()> {
-        write(file)?;
+        raise(file)?;
         self.came.callback += 1;
         Ok(())
     }
@@ -223,15 +223,4 @@ impl Stage {
         ensure!(events == expected, "a wait returned {events} events, not {expected}");
         Ok(())
     }
-}
-
-fn write(file: &OwnedFd) -> Result<()> {
-    nix::unistd::write(file, &1_u64.to_ne_bytes()).context("write to an eventfd")?;
-    Ok(())
-}
-
-/// Empties an eventfd. It calls back that it can be written, which no item here waits for.
-fn drain(file: &OwnedFd) -> Result<()> {
-    nix::unistd::read(file, &mut [0; 8]).context("read from an eventfd")?;
-    Ok(())
 }

@@ -8,9 +8,9 @@ use anyhow::{Context as _, Result, bail, ensure};
 use nix::errno::Errno;
 use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
 
-use super::{Cast, IN, add, expect, lower, poll, raise, wait};
+use super::{Cast, IN, add, expect, poll, wait};
 use crate::child::Child;
-use crate::fds::{epoll, eventfd};
+use crate::fds::{epoll, eventfd, lower, raise};
 
 /// The eventpoll is one: what the child registers, the parent is told. A number that only the child knows stays registered when the
 /// child ends, if the parent has the file as well.

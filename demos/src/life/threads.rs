@@ -6,9 +6,9 @@ use std::thread;
 
 use anyhow::{Context as _, Result, anyhow};
 
-use super::{Cast, IN, add, expect, lower, poll, raise, wait};
+use super::{Cast, IN, add, expect, poll, wait};
 use crate::counted::Counted;
-use crate::fds::{epoll, eventfd};
+use crate::fds::{epoll, eventfd, lower, raise};
 use crate::truth::Counts;
 
 /// Runs something in a thread of its own; what it counted, by its number.

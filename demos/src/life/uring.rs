@@ -8,9 +8,9 @@ use anyhow::{Context as _, Result, ensure};
 use io_uring::{IoUring, opcode, squeue, types};
 
 use super::threads::{joined, thread};
-use super::{Cast, IN, add, expect, lower, poll, raise};
+use super::{Cast, IN, add, expect, poll};
 use crate::absent_page::AbsentPage;
-use crate::fds::{epoll, eventfd};
+use crate::fds::{epoll, eventfd, lower, raise};
 
 /// All that io_uring does with eventpolls, as far as the kernel has it.
 pub(super) fn all(cast: &mut Cast) -> Result<()> {

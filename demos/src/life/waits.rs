@@ -7,8 +7,8 @@ use anyhow::{Context as _, Result, ensure};
 use nix::errno::Errno;
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, raise as raise_signal, sigaction};
 
-use super::{Cast, IN, add, expect, lower, raise};
-use crate::fds::{epoll, eventfd};
+use super::{Cast, IN, add, expect};
+use crate::fds::{epoll, eventfd, lower, raise};
 
 extern "C" fn nothing(_: libc::c_int) {}
 

@@ -4,10 +4,10 @@ use std::os::fd::AsRawFd as _;
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 
-use super::{EDGE, IN, Stage, drain, write};
+use super::{EDGE, IN, Stage};
 use crate::absent_page::AbsentPage;
 use crate::counted::Counted;
-use crate::fds::eventfd;
+use crate::fds::{eventfd, lower, raise};
 
 /// The scan has taken the first and the last, and is held up at the first. Callbacks meanwhile put all three on the overflow list. At its
 /// end the scan puts back the last, which is level-triggered, before it looks at the overflow list: so that one is on the ready list
@@ -40,7 +40,7 @@ pub(super) fn overflow(stage: &mut Stage) -> Result<()> {
     });
     let waiter = waiter.context("start a thread")?;
     page.until_missed()?;
-    [&first, &second, &last].into_iter().try_for_each(write)?;
+    [&first, &second, &last].into_iter().try_for_each(raise)?;
     page.give()?;
     let (tid, answer, counts) = waiter.join().map_err(|_| anyhow!("a thread panicked"))?;
     ensure!(answer == Ok(2), "the wait that was held up gave {answer:?}");
@@ -52,7 +52,7 @@ pub(super) fn overflow(stage: &mut Stage) -> Result<()> {
     stage.wait(&epoll, 4, 3)?;
     stage.went.delivered += 3;
     stage.came.requeue += 1;
-    drain(&last)?;
+    lower(&last)?;
     stage.wait(&epoll, 4, 0)?;
     stage.went.not_ready += 1;
     Ok(())

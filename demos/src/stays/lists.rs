@@ -2,8 +2,8 @@
 
 use anyhow::Result;
 
-use super::{EDGE, IN, ONCE, Stage, drain, write};
-use crate::fds::{epoll, eventfd};
+use super::{EDGE, IN, ONCE, Stage};
+use crate::fds::{epoll, eventfd, lower, raise};
 
 const PRI: u32 = libc::EPOLLPRI.cast_unsigned();
 
@@ -31,7 +31,7 @@ pub(super) fn ready_at_mod(stage: &mut Stage) -> Result<()> {
 /// Two callbacks before the first wait are one stay.
 pub(super) fn callback(stage: &mut Stage) -> Result<()> {
     let (epoll, file) = stage.ready(IN | EDGE)?;
-    write(&file)?;
+    raise(&file)?;
     stage.wait(&epoll, 4, 1)?;
     stage.went.delivered += 1;
     stage.raise(&file)?;
@@ -47,7 +47,7 @@ pub(super) fn requeue(stage: &mut Stage) -> Result<()> {
         stage.went.delivered += 1;
         stage.came.requeue += 1;
     }
-    drain(&file)?;
+    lower(&file)?;
     stage.wait(&epoll, 4, 0)?;
     stage.went.not_ready += 1;
     Ok(())
@@ -78,7 +78,7 @@ pub(super) fn one_shot(stage: &mut Stage) -> Result<()> {
     let (epoll, file) = stage.ready(IN | ONCE)?;
     stage.wait(&epoll, 4, 1)?;
     stage.went.oneshot += 1;
-    write(&file)?;
+    raise(&file)?;
     stage.wait(&epoll, 4, 0)?;
     stage.ctl(&epoll, libc::EPOLL_CTL_MOD, &file, IN | ONCE)?;
     stage.came.ready_at_mod += 1;
@@ -89,7 +89,7 @@ pub(super) fn one_shot(stage: &mut Stage) -> Result<()> {
 
 pub(super) fn not_ready(stage: &mut Stage) -> Result<()> {
     let (epoll, file) = stage.ready(IN | EDGE)?;
-    drain(&file)?;
+    lower(&file)?;
     stage.wait(&epoll, 4, 0)?;
     stage.went.not_ready += 1;
     Ok(())

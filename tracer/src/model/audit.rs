@@ -218,20 +218,10 @@ impl Model {
     /// What was called back during the scan that now ends.
     fn compare_overflow(&mut self, walk: &Audited, ep: EpId, overflow: &[u64], truncated: bool) {
         let task = self.tasks.live_at(walk.header.tid).filter(|task| task.batch.ep == Some(ep));
-        let Some(expected) = task.map(|task| task.batch.overflowed.clone()) else { return };
+        let Some(expected) = task.map(|task| task.batch.overflowed.iter().copied().collect()) else { return };
         let mut difference = Difference::of(walk.header.ts_ns, ep, "the overflow list");
         let found = self.known_of(ep, overflow, &mut difference);
-        let expected = BTreeSet::from_iter(expected);
-        let place = |id: &ItemId| {
-            self.items.get(*id).filter(|item| !item.doubt && !item.ending).map(|item| (item.epi, Some(item.fd)))
-        };
-        difference.missing.extend(found.difference(&expected).filter_map(place));
-        if !truncated {
-            difference.surplus.extend(expected.difference(&found).filter_map(place));
-        }
-        for id in found.symmetric_difference(&expected) {
-            self.items.change(*id, |item| item.doubt = true);
-        }
+        self.set_apart(&found, &expected, !truncated, &mut difference);
         self.differs(difference, walk.header.tid);
     }
 
@@ -284,16 +274,30 @@ impl Model {
             return;
         }
         let mut difference = Difference::of(*ts_ns, ep, "what a scan put back");
+        self.set_apart(found, &batch.requeued, true, &mut difference);
+        bump(&mut self.audit.comparisons);
+        self.differs(difference, self.tid(task));
+    }
+
+    /// What a walk found on a list beside what the model has there: items of one side only go into the difference, those of the model only
+    /// if the walk saw the whole list, and are in doubt from then on.
+    fn set_apart(
+        &mut self,
+        found: &BTreeSet<ItemId>,
+        expected: &BTreeSet<ItemId>,
+        whole: bool,
+        difference: &mut Difference,
+    ) {
         let place = |id: &ItemId| {
             self.items.get(*id).filter(|item| !item.doubt && !item.ending).map(|item| (item.epi, Some(item.fd)))
         };
-        difference.missing.extend(found.difference(&batch.requeued).filter_map(place));
-        difference.surplus.extend(batch.requeued.difference(found).filter_map(place));
-        for id in found.symmetric_difference(&batch.requeued) {
+        difference.missing.extend(found.difference(expected).filter_map(place));
+        if whole {
+            difference.surplus.extend(expected.difference(found).filter_map(place));
+        }
+        for id in found.symmetric_difference(expected) {
             self.items.change(*id, |item| item.doubt = true);
         }
-        bump(&mut self.audit.comparisons);
-        self.differs(difference, self.tid(task));
     }
 
     /// What walks said of items whose stay was not decided yet, now that it is.

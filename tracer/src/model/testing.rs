@@ -263,13 +263,32 @@ impl Trace {
 
     /// The finished model of the trace.
     pub(crate) fn model(&self) -> Model {
+        let mut model = self.so_far();
+        model.finish();
+        model
+    }
+
+    /// The model of the trace, which goes on.
+    fn so_far(&self) -> Model {
         let mut model = Model::new();
         for event in &self.events {
             model.apply(event);
         }
-        model.finish();
         model
     }
+}
+
+/// What the model makes of this before its end.
+pub(crate) fn so_far(build: impl FnOnce(&mut Trace)) -> Model {
+    let mut trace = Trace::new();
+    build(&mut trace);
+    trace.so_far()
+}
+
+/// Two items of one eventpoll, with descriptors 3 and 4.
+pub(crate) fn pair(events: u32) -> (Item, Item) {
+    let first = Item::socket(1, LISTENER, events);
+    (first, Item { epi: 0x2_0000, file: 0xf100, fd: 4, data: 4, ..first })
 }
 
 /// One registration.

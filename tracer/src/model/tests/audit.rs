@@ -7,7 +7,7 @@ use tracer_common::events::{
 
 use crate::event::Event;
 use crate::model::audit::Audit;
-use crate::model::testing::{ET, Item, LISTENER, LT, PID, RING_FULL, Trace, ep};
+use crate::model::testing::{ET, Item, LT, PID, RING_FULL, Trace, ep, pair};
 
 const VALID: u32 = audit_flags::VALID;
 
@@ -31,8 +31,7 @@ fn list(trace: &mut Trace, ready: &[Item]) {
 
 /// Two items in one eventpoll, the first of which was called back.
 fn two(trace: &mut Trace, events: u32) -> (Item, Item) {
-    let first = Item::socket(1, LISTENER, events);
-    let second = Item { epi: 0x2_0000, file: 0xf100, fd: 4, data: 4, ..first };
+    let (first, second) = pair(events);
     trace.add(PID, first);
     trace.add(PID, second);
     trace.first(first);

@@ -4,13 +4,12 @@ use tracer_common::Hook;
 use tracer_common::events::{DELIVERED_UNKNOWN, callback_flags, scan_flags};
 
 use crate::event::Event;
-use crate::model::testing::{ET, Item, LISTENER, LT, PID, RING_FULL, Trace, ep};
+use crate::model::testing::{ET, Item, LISTENER, LT, PID, RING_FULL, Trace, ep, pair, so_far};
 use crate::model::{Memberships, Model};
 
 /// Two items of one eventpoll, both called back.
 fn two(trace: &mut Trace, events: u32) -> (Item, Item) {
-    let first = Item::socket(1, LISTENER, events);
-    let second = Item { epi: 0x2_0000, file: 0xf100, fd: 4, data: 4, ..first };
+    let (first, second) = pair(events);
     for item in [first, second] {
         trace.add(PID, item);
         trace.first(item);
@@ -24,17 +23,6 @@ fn leave_without(trace: &mut Trace, items: &[Item], lost: impl Fn(&Event) -> boo
     trace.leave(101, ep(1), Ok(items));
     let told: Vec<Event> = trace.events.drain(at..).filter(|event| !lost(event)).collect();
     trace.events.extend(told);
-}
-
-/// What the model makes of it before its end.
-fn so_far(build: impl FnOnce(&mut Trace)) -> Model {
-    let mut trace = Trace::new();
-    build(&mut trace);
-    let mut model = Model::new();
-    for event in &trace.events {
-        model.apply(event);
-    }
-    model
 }
 
 /// Delivered, found not ready, not known.

@@ -4,12 +4,11 @@ use tracer_common::events::{ItemSeen, item_flags, scan_flags};
 
 use crate::event::Event;
 use crate::model::Model;
-use crate::model::testing::{ET, Item, LISTENER, LT, Trace, ep};
+use crate::model::testing::{ET, Item, LISTENER, LT, Trace, ep, pair, so_far};
 
 /// Two items of one eventpoll, both ready when they were found; which of them is before the other was not told.
 fn found(trace: &mut Trace, events: u32) -> (Item, Item) {
-    let first = Item::socket(1, LISTENER, events);
-    let second = Item { epi: 0x2_0000, file: 0xf100, fd: 4, data: 4, ..first };
+    let (first, second) = pair(events);
     for item in [first, second] {
         seen(trace, item, item_flags::LINKED);
     }
@@ -27,16 +26,6 @@ fn takes_one(trace: &mut Trace, delivered: Item, left: Item) {
     trace.enter_with(101, ep(1), -1, 1);
     trace.scan_leaving(101, ep(1), 1, scan_flags::LEFT_OVER, left.epi);
     trace.leave(101, ep(1), Ok(&[delivered]));
-}
-
-fn so_far(build: impl FnOnce(&mut Trace)) -> Model {
-    let mut trace = Trace::new();
-    build(&mut trace);
-    let mut model = Model::new();
-    for event in &trace.events {
-        model.apply(event);
-    }
-    model
 }
 
 fn ordered(model: &Model) -> bool {
