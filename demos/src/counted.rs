@@ -57,10 +57,20 @@ impl Counted {
 
     /// `epoll_wait` on whatever the number stands for by now; the number of events.
     pub(crate) fn wait_raw(&mut self, epoll: RawFd, room: &mut [libc::epoll_event], timeout_ms: i32) -> u64 {
+        // What came of it is in the counts.
+        self.wait_on(epoll, room, timeout_ms).unwrap_or(0)
+    }
+
+    /// The same; the number of events, or why there are none.
+    pub(crate) fn wait_on(
+        &mut self,
+        epoll: RawFd,
+        room: &mut [libc::epoll_event],
+        timeout_ms: i32,
+    ) -> Result<u64, Errno> {
         let length = i32::try_from(room.len()).unwrap_or(i32::MAX);
         // SAFETY: room for as many events as are asked for.
-        let ret = unsafe { libc::epoll_wait(epoll, room.as_mut_ptr(), length, timeout_ms) };
-        self.waited(ret)
+        unsafe { self.wait_at(epoll, room.as_mut_ptr(), length, timeout_ms) }
     }
 
     /// `epoll_wait` that stores its events wherever the caller says; the number of events, or why there are none.
@@ -76,32 +86,38 @@ impl Counted {
         timeout_ms: i32,
     ) -> Result<u64, Errno> {
         // SAFETY: the caller's promise; the kernel itself finds out what can be written.
-        let ret = unsafe { libc::epoll_wait(epoll, events, length, timeout_ms) };
-        let answer = if ret < 0 { Err(Errno::last()) } else { Ok(()) };
-        let events = self.waited(ret);
-        answer.map(|()| events)
+        self.waited(unsafe { libc::epoll_wait(epoll, events, length, timeout_ms) })
     }
 
-    /// `epoll_pwait` for one event, with these signals blocked meanwhile; the number of events.
-    pub(crate) fn pwait(&mut self, epoll: RawFd, timeout_ms: i32, blocked: Option<&SigSet>) -> u64 {
+    /// `epoll_pwait` for one event, with these signals blocked meanwhile; the number of events, or why there are none.
+    pub(crate) fn pwait(&mut self, epoll: RawFd, timeout_ms: i32, blocked: Option<&SigSet>) -> Result<u64, Errno> {
         let mut room = libc::epoll_event { events: 0, u64: 0 };
         let mask = blocked.map_or(std::ptr::null(), |mask| std::ptr::from_ref(mask.as_ref()));
         // SAFETY: room for one event, and a mask that lives during the call, or none.
         self.waited(unsafe { libc::epoll_pwait(epoll, &raw mut room, 1, timeout_ms, mask) })
     }
 
-    /// `epoll_pwait2` for one event; the number of events. A kernel without it (5.10) makes no call that counts.
-    pub(crate) fn pwait2(&mut self, epoll: RawFd, timeout: Duration) -> Result<u64, Errno> {
+    /// `epoll_pwait2` for one event, without end when there is no timeout, with these signals blocked meanwhile; as
+    /// [`Self::pwait`]. `ENOSYS` of a kernel without it (5.10) counts as no call.
+    pub(crate) fn pwait2(
+        &mut self,
+        epoll: RawFd,
+        timeout: Option<Duration>,
+        blocked: Option<&SigSet>,
+    ) -> Result<u64, Errno> {
+        /// The bytes of the kernel's own signal sets.
+        const SET: usize = size_of::<u64>();
         let mut room = libc::epoll_event { events: 0, u64: 0 };
-        let timeout = nix::sys::time::TimeSpec::from_duration(timeout);
-        let (events, time) = (&raw mut room, std::ptr::from_ref(timeout.as_ref()));
-        let no_mask = std::ptr::null::<libc::sigset_t>();
-        // SAFETY: room for one event, a time that lives during the call, and no mask.
-        let ret = unsafe { libc::syscall(libc::SYS_epoll_pwait2, epoll, events, 1, time, no_mask, size_of::<u64>()) };
+        let timeout = timeout.map(nix::sys::time::TimeSpec::from_duration);
+        let time = timeout.as_ref().map_or(std::ptr::null(), |time| std::ptr::from_ref(time.as_ref()));
+        let mask = blocked.map_or(std::ptr::null(), |mask| std::ptr::from_ref(mask.as_ref()));
+        let events = &raw mut room;
+        // SAFETY: room for one event, a time and a mask that live during the call, or none.
+        let ret = unsafe { libc::syscall(libc::SYS_epoll_pwait2, epoll, events, 1, time, mask, SET) };
         if ret < 0 && Errno::last() == Errno::ENOSYS {
             return Err(Errno::ENOSYS);
         }
-        Ok(self.waited(i32::try_from(ret).unwrap_or(-1)))
+        self.waited(i32::try_from(ret).unwrap_or(-1))
     }
 
     /// An `epoll_ctl` that was made in another way, such as through io_uring.
@@ -120,19 +136,18 @@ impl Counted {
         self.counts.events += events;
     }
 
-    /// Counts a wait by what it returned; the number of events.
-    fn waited(&mut self, ret: i32) -> u64 {
+    /// Counts a wait by what it has just returned; the number of events, or why there are none.
+    fn waited(&mut self, ret: i32) -> Result<u64, Errno> {
         self.counts.waits += 1;
-        match u64::try_from(ret) {
-            Ok(0) => self.counts.timeouts += 1,
-            Ok(events) => {
-                self.counts.waits_returned += 1;
-                self.counts.events += events;
-            }
-            Err(_) if Errno::last() == Errno::EINTR => self.counts.interrupted += 1,
-            Err(_) => self.counts.wait_errors += 1,
-        }
-        u64::try_from(ret).unwrap_or(0)
+        let Ok(events) = u64::try_from(ret) else {
+            let errno = Errno::last();
+            *if errno == Errno::EINTR { &mut self.counts.interrupted } else { &mut self.counts.wait_errors } += 1;
+            return Err(errno);
+        };
+        self.counts.timeouts += u64::from(events == 0);
+        self.counts.waits_returned += u64::from(events > 0);
+        self.counts.events += events;
+        Ok(events)
     }
 
     /// Waits without a timeout; an interrupted wait returns no events.

@@ -1,6 +1,6 @@
-//! New descriptors, owned; eventfds.
+//! New descriptors, owned; eventfds; what an eventpoll can be told beside `epoll_ctl`.
 
-use std::os::fd::{FromRawFd as _, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
 
 use anyhow::{Context as _, Result};
 use nix::errno::Errno;
@@ -27,6 +27,28 @@ pub(crate) fn raise(eventfd: &OwnedFd) -> Result<()> {
 pub(crate) fn lower(eventfd: &OwnedFd) -> Result<()> {
     nix::unistd::read(eventfd, &mut [0; 8]).context("read from an eventfd")?;
     Ok(())
+}
+
+/// `struct epoll_params` (uapi/linux/eventpoll.h, from 6.9 on).
+#[repr(C)]
+struct Params {
+    busy_poll_usecs: u32,
+    busy_poll_budget: u16,
+    prefer_busy_poll: u8,
+    pad: u8,
+}
+
+/// `EPIOCSPARAMS`: `_IOW(0x8a, 1, struct epoll_params)`.
+const EPIOCSPARAMS: libc::c_ulong = 0x4008_8a01;
+
+/// Tells an eventpoll to poll the devices of its sockets for so many microseconds before a wait in it sleeps.
+///
+/// A kernel before 6.9 answers `ENOTTY` or `EINVAL`.
+pub(crate) fn poll_devices(epoll: &OwnedFd, micros: u32) -> Result<(), Errno> {
+    let params = Params { busy_poll_usecs: micros, busy_poll_budget: 8, prefer_busy_poll: 1, pad: 0 };
+    // SAFETY: the kernel reads as many bytes as the structure has.
+    let ret = unsafe { libc::ioctl(epoll.as_raw_fd(), EPIOCSPARAMS, &raw const params) };
+    Errno::result(ret).map(drop)
 }
 
 /// The result of a call that gives a new descriptor.

@@ -16,6 +16,7 @@ use nix::errno::Errno;
 use serde::Serialize;
 
 pub(crate) use self::threads::until_asleep;
+use self::waits::Wait;
 use crate::counted::Counted;
 use crate::fds::{epoll, eventfd, lower, raise};
 use crate::truth::{Counts, Truth};
@@ -71,6 +72,8 @@ struct Outcome {
     pid: u32,
     /// What this kernel does not have.
     missing: Vec<&'static str>,
+    /// The waits of the scene `waits`, in their order.
+    waits: Vec<Wait>,
     truth: Truth,
 }
 
@@ -82,6 +85,7 @@ struct Cast {
     /// Tasks in a pid namespace of their own, and their numbers there.
     in_namespace: Vec<(i32, i32)>,
     missing: Vec<&'static str>,
+    waits: Vec<Wait>,
 }
 
 /// Runs the demo and returns what it prints.
@@ -97,7 +101,8 @@ pub(crate) fn run(options: &Options) -> Result<String> {
     for (tid, ns_tid) in cast.in_namespace {
         truth.in_namespace(tid, ns_tid);
     }
-    let outcome = Outcome { demo: "life", pid: std::process::id(), missing: cast.missing, truth };
+    let (missing, waits) = (cast.missing, cast.waits);
+    let outcome = Outcome { demo: "life", pid: std::process::id(), missing, waits, truth };
     if options.json {
         return serde_json::to_string(&outcome).map(|line| line + "\n").context("write the result as JSON");
     }

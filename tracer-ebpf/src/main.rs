@@ -27,6 +27,7 @@ mod kread;
 mod maps;
 mod namespace;
 mod probes;
+mod registers;
 mod rescue;
 mod stacks;
 mod sys_exit;

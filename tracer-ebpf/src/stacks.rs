@@ -17,6 +17,7 @@ use crate::atomic::add_one;
 use crate::emit::{Now, count, emit};
 use crate::globals::{config, offset};
 use crate::kread;
+use crate::registers::{IP, SP, of_user};
 
 /// What a stack is known by.
 #[repr(C)]
@@ -59,15 +60,6 @@ struct Site {
 /// At how many bytes above the stack pointer the return address lies, by the place of the call. Written by the collector.
 #[map]
 static RETURNS: HashMap<Site, u32> = HashMap::with_max_entries(4096, 0);
-
-/// `THREAD_SIZE` of x86-64 (arch/x86/include/asm/page_64_types.h, 5.10 to 7.3), without KASAN.
-const THREAD_SIZE: u64 = 16 << 10;
-/// The head of `struct pt_regs` of x86-64 as longs (arch/x86/include/asm/ptrace.h, 5.10 to 7.3), and the places of two of them.
-const REGISTERS: usize = 21;
-const IP: usize = 16;
-const SP: usize = 19;
-/// `TOP_OF_KERNEL_STACK_PADDING` with CONFIG_X86_FRED (arch/x86/include/asm/thread_info.h, 6.9 on).
-const FRED_PADDING: u64 = 16;
 
 /// Tells with which user stack the current task makes the call that the next record of `now` tells.
 #[inline(always)]
@@ -198,22 +190,10 @@ unsafe fn caller(known: *const Known, address: u64) -> u64 {
     }
 }
 
-/// The stack pointer with which the current task came into the kernel from this address; 0 where its registers are not found. They lie
-/// at the end of its kernel stack, and are these when the address is the same.
+/// The stack pointer with which the current task came into the kernel from this address; 0 where its registers are not found.
 #[inline(always)]
 fn stack_pointer(address: u64) -> Result<u64, Miss> {
-    if offset!(task_stack) == OFFSET_UNKNOWN as usize {
-        return Ok(0);
-    }
-    // SAFETY: a helper without arguments.
-    let task = unsafe { bpf_get_current_task() };
-    let stack: u64 = kread::kernel(task + offset!(task_stack) as u64)?;
-    let end = stack + THREAD_SIZE - (8 * REGISTERS) as u64;
-    for padding in [0, FRED_PADDING] {
-        let [ip, _, _, sp]: [u64; SP - IP + 1] = kread::kernel(end - padding + (8 * IP) as u64)?;
-        if ip == address {
-            return Ok(sp);
-        }
-    }
-    Ok(0)
+    const LAST: usize = SP - IP;
+    let registers: Option<[u64; LAST + 1]> = of_user(IP, |registers| registers[0] == address)?;
+    Ok(registers.map_or(0, |registers| registers[LAST]))
 }

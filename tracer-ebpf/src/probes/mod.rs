@@ -13,5 +13,6 @@ mod release;
 mod scan;
 mod snapshot;
 mod syscall;
+mod timeout;
 mod wait;
 mod wake;

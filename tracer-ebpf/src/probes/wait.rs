@@ -9,7 +9,7 @@ use aya_ebpf::programs::{FEntryContext, FExitContext, ProbeContext, TracePointCo
 use tracer_common::events::{Returned, TaskName, WaitEnter, WaitExit, audit_moment};
 use tracer_common::{Hook, MAX_RETURNED, Miss};
 
-use super::path;
+use super::{path, timeout};
 use crate::emit::{Now, count, current_tid, emit, settle};
 use crate::globals::config;
 use crate::rescue::{self, Point, with_twins};
@@ -82,20 +82,6 @@ fn leave(ctx: *mut c_void, ret: i32) -> u32 {
     settle(Hook::WaitExit, exit(ctx, ret))
 }
 
-/// Nanoseconds of the last argument; -1 without end.
-#[inline(always)]
-fn timeout_ns(timeout: u64) -> Result<i64, Miss> {
-    if config!(timeout_is_ms) != 0 {
-        let ms = timeout as i32;
-        return Ok(if ms < 0 { -1 } else { i64::from(ms) * 1_000_000 });
-    }
-    if timeout == 0 {
-        return Ok(-1);
-    }
-    let [sec, nsec]: [i64; 2] = kread::kernel(timeout)?;
-    Ok(sec.wrapping_mul(1_000_000_000).wrapping_add(nsec))
-}
-
 #[inline(always)]
 fn entry(epfd: i32, events: u64, maxevents: i32, timeout: u64) -> Result<(), Miss> {
     let now = Now::take();
@@ -112,11 +98,11 @@ fn entry(epfd: i32, events: u64, maxevents: i32, timeout: u64) -> Result<(), Mis
 
 /// The arguments of a wait.
 #[derive(Clone, Copy)]
-struct Call {
-    epfd: i32,
-    events: u64,
-    maxevents: i32,
-    timeout: u64,
+pub(super) struct Call {
+    pub(super) epfd: i32,
+    pub(super) events: u64,
+    pub(super) maxevents: i32,
+    pub(super) timeout: u64,
 }
 
 /// A task that is not under trace: what it does counts when its eventpoll is. With every process under trace, the tracer's own
@@ -142,7 +128,7 @@ fn stranger(now: Now, call: Call) -> Result<(), Miss> {
 
 #[inline(always)]
 fn begins(now: Now, state: *mut TaskState, call: Call) -> Result<(), Miss> {
-    let Call { epfd, events, maxevents, timeout } = call;
+    let Call { epfd, events, maxevents, .. } = call;
     context::reset();
     let epoch = filter::epoch();
     // Mostly a task waits on what it waited on before.
@@ -165,7 +151,7 @@ fn begins(now: Now, state: *mut TaskState, call: Call) -> Result<(), Miss> {
     if let Err(miss) = name_once(now, state) {
         count(Hook::WaitEnter, miss);
     }
-    let timeout_ns = timeout_ns(timeout)?;
+    let timeout_ns = timeout::given(now, call)?;
     emit::<WaitEnter>(now, |record| {
         // SAFETY: `emit` gives a slot for one record.
         let record = unsafe { &mut *record };
