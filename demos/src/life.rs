@@ -191,10 +191,11 @@ fn shared(calls: &mut Counted) -> Result<()> {
     Ok(())
 }
 
-/// The kernel gives the lowest free number, and often the address that was freed last.
+/// The kernel gives the lowest free number, and uses addresses again: at once, or when so many eventpolls have ended that it frees them
+/// together (`kfree_rcu`).
 fn reuse(calls: &mut Counted) -> Result<()> {
     let mut numbers = None;
-    for round in 0..200 {
+    for round in 0..2_000 {
         let (epoll, file) = (epoll()?, eventfd(0)?);
         let now = (epoll.as_raw_fd(), file.as_raw_fd());
         ensure!(*numbers.get_or_insert(now) == now, "the numbers are {now:?}, not {numbers:?}");

@@ -9,6 +9,7 @@ mod accept_once;
 mod answers;
 mod asleep;
 mod blocking_et;
+mod busy_poll;
 mod child;
 mod churn;
 mod closed;
@@ -81,6 +82,7 @@ enum Demo {
     Many(many::Options),
     Pitfalls(pitfalls::Options),
     Life(life::Options),
+    BusyPoll(busy_poll::Options),
     Structures(structures::Options),
     Ready(ready::Options),
     Trigger(trigger::Options),
@@ -123,6 +125,7 @@ fn run(cli: &Cli) -> Result<()> {
         Demo::Many(options) => many::run(options)?,
         Demo::Pitfalls(options) => pitfalls::run(options)?,
         Demo::Life(options) => life::run(options)?,
+        Demo::BusyPoll(options) => busy_poll::run(options)?,
         Demo::Structures(options) => structures::run(options)?,
         Demo::Ready(options) => ready::run(options)?,
         Demo::Trigger(options) => trigger::run(options)?,

@@ -161,7 +161,8 @@ pub(crate) fn run(arguments: &BenchArgs) -> Result<ExitCode> {
         busybox: Some(busybox::busybox()?),
         ..Contents::default()
     };
-    let shape = Shape { qemu: arguments.qemu.clone(), memory_mb: 2048, processors: 1, counting: true };
+    let shape =
+        Shape { qemu: arguments.qemu.clone(), memory_mb: 2048, processors: 1, counting: true, ..Shape::default() };
     for kernel in &kernels {
         progress::say(&format!("counting instructions on {} (some minutes)", kernel.name));
         let measured = measure(&Place::Guest { shape: &shape, kernel, contents: &contents }, arguments.iterations)?;

@@ -65,7 +65,8 @@ pub(super) fn run(arguments: &CallbackArgs) -> Result<()> {
         busybox: Some(busybox::busybox()?),
         ..Contents::default()
     };
-    let shape = Shape { qemu: arguments.qemu.clone(), memory_mb: 2048, processors: 1, counting: true };
+    let shape =
+        Shape { qemu: arguments.qemu.clone(), memory_mb: 2048, processors: 1, counting: true, ..Shape::default() };
     for kernel in &kernels {
         progress::say(&format!("counting instructions on {}", kernel.name));
         let place = Place::Guest { shape: &shape, kernel, contents: &contents };

@@ -115,7 +115,7 @@ fn record(arguments: &ReplayArgs) -> Result<Vec<u8>> {
         programs: vec![programs.join("eptrace"), programs.join("demos")],
         ..Contents::default()
     };
-    let shape = Shape { qemu: arguments.qemu.clone(), memory_mb: 2048, processors: 2, counting: false };
+    let shape = Shape { qemu: arguments.qemu.clone(), memory_mb: 2048, ..Shape::default() };
     let churn = ["demos", "churn", "--json", "--threads", "4", "--operations", OPERATIONS, "--seed", "1"];
     let argv: Vec<&str> = ["eptrace", "record", "--buffer", "64", "-o", TRACE, "--"].into_iter().chain(churn).collect();
     let job = Job::new("the recording of churn", &argv, 300).returning(&[TRACE]);

@@ -45,7 +45,7 @@ pub(crate) struct MachineArgs {
 impl MachineArgs {
     /// The machine's shape, with the ordinary clock.
     pub(crate) fn shape(&self) -> Shape {
-        Shape { qemu: self.qemu.clone(), memory_mb: self.memory, processors: self.smp, counting: false }
+        Shape { qemu: self.qemu.clone(), memory_mb: self.memory, processors: self.smp, ..Shape::default() }
     }
 }
 
@@ -67,6 +67,9 @@ pub(crate) struct VmArgs {
     /// Let the guest's clock tick one nanosecond an instruction (emulates a single processor)
     #[arg(long)]
     icount: bool,
+    /// Give the guest a network card (eth0, not up), behind which there is an echo server at 10.0.2.100:7 and nothing else
+    #[arg(long)]
+    network: bool,
     /// After so many seconds the command is killed
     #[arg(long, value_name = "S", default_value_t = 300)]
     timeout: u64,
@@ -99,7 +102,7 @@ pub(crate) fn run(arguments: &VmArgs) -> Result<ExitCode> {
     contents.init = session::init()?;
     let words: Vec<&str> = command.iter().map(String::as_str).collect();
     let plan = Plan { jobs: vec![Job::new("command", &words, arguments.timeout)] };
-    let shape = Shape { counting: arguments.icount, ..arguments.machine.shape() };
+    let shape = Shape { counting: arguments.icount, network: arguments.network, ..arguments.machine.shape() };
     let mut code = 0;
     for kernel in &kernels {
         progress::say(&format!("booting {}", kernel.name));

@@ -69,6 +69,14 @@ pub(crate) fn json(result: &JobResult, what: &str) -> Result<Value> {
     })
 }
 
+/// The lines of JSON among what a job printed; a job that failed is an error with its last words.
+pub(crate) fn lines(result: &JobResult, what: &str) -> Result<Vec<Value>> {
+    succeeded(result, what)?;
+    let out = result.out();
+    let parse = |line: &str| serde_json::from_str(line).with_context(|| format!("{what} printed no JSON: {line}"));
+    out.lines().filter(|line| line.starts_with('{')).map(parse).collect()
+}
+
 /// Fails unless the job exited with 0.
 pub(crate) fn succeeded(result: &JobResult, what: &str) -> Result<()> {
     match result.ending {

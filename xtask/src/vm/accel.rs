@@ -39,6 +39,7 @@ pub(crate) fn choose(qemu: &Path, kernel: &Kernel, init: &Path) -> Result<Accel>
 fn boots(qemu: &Path, kernel: &Kernel, init: &Path) -> Result<bool> {
     let contents = Contents { init: init.to_path_buf(), ..Contents::default() };
     let initramfs = contents.write(kernel, &Plan::default())?;
-    let machine = Machine { qemu: qemu.to_path_buf(), accel: Accel::Kvm, memory_mb: 512, processors: 2 };
+    let machine =
+        Machine { qemu: qemu.to_path_buf(), accel: Accel::Kvm, memory_mb: 512, processors: 2, network: false };
     Ok(machine.run(&kernel.image, &initramfs, DEADLINE, &mut |_| Ok(())).is_ok())
 }

@@ -22,11 +22,22 @@ const PREVIOUS: &str = "previous";
 /// Depends on the suite's current cloud kernel.
 const METAPACKAGE: &str = "linux-image-cloud-amd64";
 
-/// What the guest's serial port needs where it is not built in; later kernels have most of it built in.
-const DRIVERS: &[&str] =
-    &["virtio", "virtio_ring", "virtio_pci_legacy_dev", "virtio_pci_modern_dev", "virtio_pci", "virtio_console"];
+/// What the guest's serial port and its network card need where it is not built in; later kernels have most of it built in.
+const DRIVERS: &[&str] = &[
+    "virtio",
+    "virtio_ring",
+    "virtio_pci_legacy_dev",
+    "virtio_pci_modern_dev",
+    "virtio_pci",
+    "virtio_console",
+    "failover",
+    "net_failover",
+    "virtio_net",
+];
 /// Where they lie beside the image.
 const MODULES: &str = "modules";
+/// Where kernels lie in the cache: another place whenever [`DRIVERS`] become more, for those that are there have the fewer.
+const PLACE: &str = "kernels/2";
 
 /// A kernel as the command line names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -95,7 +106,7 @@ pub(crate) fn resolve(selector: &Selector) -> Result<Kernel> {
         Selector::Previous => (BACKPORTS.to_owned(), PREVIOUS.to_owned()),
         Selector::Line(line) => (suite_of(line).to_owned(), line.clone()),
     };
-    let key = format!("kernel-{suite}-{line}");
+    let key = format!("{}-{suite}-{line}", PLACE.replace('/', "-"));
     let known = cache::recall::<Kernel>(&key).filter(|(kernel, _)| kernel.image.is_file());
     if let Some((kernel, age)) = &known
         && *age < apt::INDEX_AGE
@@ -144,10 +155,15 @@ fn fetch(suite: &str, line: &str) -> Result<Kernel> {
             available(&names).join(", ")
         );
     };
-    let place = cache::directory(&format!("kernels/{}", package.release), |into| {
+    let place = cache::directory(&format!("{PLACE}/{}", package.release), |into| {
         progress::timed(&format!("fetching the kernel {} of Debian {suite}", package.release), || {
             let whole = into.join("package");
             index.unpack(&package.name, &whole)?;
+            // From 7.2 on the modules are a package of their own.
+            let modules = format!("linux-modules-{}", package.release);
+            if names.contains(&modules) {
+                index.unpack(&modules, &whole)?;
+            }
             let image = find_image(&whole, &package.release)
                 .with_context(|| format!("the package {} holds no vmlinuz", package.name))?;
             keep_modules(&whole, &into.join(MODULES))?;

@@ -44,7 +44,12 @@ pub(crate) struct Machine {
     pub(crate) accel: Accel,
     pub(crate) memory_mb: u32,
     pub(crate) processors: u32,
+    /// Whether it has a network card.
+    pub(crate) network: bool,
 }
+
+/// The echo server behind the network card, as a guest calls it: a process of its own for each connection.
+pub(crate) const ECHO_SERVER: &str = "10.0.2.100:7";
 
 impl Machine {
     fn arguments(&self, kernel: &Path, initramfs: RawFd, console: RawFd, port: RawFd) -> Vec<String> {
@@ -53,8 +58,16 @@ impl Machine {
             Accel::Tcg | Accel::Counting => ("tcg,thread=single", "max"),
         };
         let processors = if self.accel == Accel::Counting { 1 } else { self.processors };
+        let network = if self.network {
+            format!(
+                "-netdev user,id=net,restrict=on,ipv6=off,guestfwd=tcp:{ECHO_SERVER}-cmd:cat \
+                 -device virtio-net-pci,netdev=net,romfile="
+            )
+        } else {
+            String::new()
+        };
         let mut line = format!(
-            "-nodefaults -no-user-config -display none -no-reboot -nic none -accel {accel} -cpu {cpu} -smp {processors} -m {} \
+            "{network} -nodefaults -no-user-config -display none -no-reboot -nic none -accel {accel} -cpu {cpu} -smp {processors} -m {} \
              -chardev file,id=console,path=/proc/self/fd/{console} -serial chardev:console \
              -device virtio-serial-pci -chardev socket,id=frames,fd={port} \
              -device virtserialport,chardev=frames,name=eptrace -initrd /proc/self/fd/{initramfs}",
@@ -204,8 +217,18 @@ mod tests {
     use std::time::Duration;
 
     fn line(accel: Accel) -> String {
-        let machine = Machine { qemu: "q".into(), accel, memory_mb: 512, processors: 2 };
-        machine.arguments(Path::new("/k"), 7, 8, 9).join(" ")
+        machine(accel, false).arguments(Path::new("/k"), 7, 8, 9).join(" ")
+    }
+
+    fn machine(accel: Accel, network: bool) -> Machine {
+        Machine { qemu: "q".into(), accel, memory_mb: 512, processors: 2, network }
+    }
+
+    #[test]
+    fn a_network_card_is_there_only_when_it_is_asked_for_and_leads_nowhere_else() {
+        let with_card = machine(Accel::Tcg, true).arguments(Path::new("/k"), 7, 8, 9).join(" ");
+        assert!(with_card.contains("restrict=on") && with_card.contains("virtio-net-pci"), "{with_card}");
+        assert!(!line(Accel::Tcg).contains("netdev"));
     }
 
     #[test]

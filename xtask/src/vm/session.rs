@@ -48,11 +48,13 @@ pub(crate) struct Shape {
     pub(crate) memory_mb: u32,
     pub(crate) processors: u32,
     pub(crate) counting: bool,
+    /// Whether it has a network card, with an echo server at 10.0.2.100:7 behind it.
+    pub(crate) network: bool,
 }
 
 impl Default for Shape {
     fn default() -> Self {
-        Self { qemu: None, memory_mb: 1024, processors: 2, counting: false }
+        Self { qemu: None, memory_mb: 1024, processors: 2, counting: false, network: false }
     }
 }
 
@@ -111,7 +113,8 @@ fn boot(
 ) -> Result<()> {
     let qemu = qemu(shape.qemu.as_ref())?;
     let accel = if shape.counting { Accel::Counting } else { accel::choose(&qemu, kernel, &contents.init)? };
-    let machine = Machine { qemu, accel, memory_mb: shape.memory_mb, processors: shape.processors };
+    let machine =
+        Machine { qemu, accel, memory_mb: shape.memory_mb, processors: shape.processors, network: shape.network };
     // Sixty seconds to boot, and what the jobs themselves may take.
     let limit = Duration::from_secs(60 + plan.jobs.iter().map(|job| job.timeout_s + 10).sum::<u64>());
     let initramfs = contents.write(kernel, plan)?;

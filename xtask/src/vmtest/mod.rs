@@ -2,6 +2,7 @@
 
 mod again;
 mod attach;
+mod busy_poll;
 mod churn;
 pub(crate) mod foreign;
 mod herd;
@@ -16,12 +17,14 @@ pub(crate) mod matrix;
 mod pages;
 mod path;
 mod registered;
+mod reuse;
 mod skipped;
 mod snapshot;
 mod stacks;
 mod stays;
 mod steps;
 pub(crate) mod terminal;
+mod waits;
 
 use anyhow::{Result, bail};
 
@@ -108,6 +111,9 @@ fn each() -> Vec<Case> {
     cases.extend(loss::cases());
     cases.extend(limits::cases());
     cases.extend(life::cases());
+    cases.extend(waits::cases());
+    cases.extend(reuse::cases());
+    cases.extend(busy_poll::cases());
     cases.extend(stays::cases());
     cases.extend(steps::cases());
     cases.extend(path::cases());

@@ -52,6 +52,11 @@ pub(super) fn uncounted(report: &Value) -> bool {
     limits.any(|limit| limit.contains("cannot count the kprobes that it skips"))
 }
 
+/// Whether events are missing that the kernel skipped, or may be.
+pub(super) fn may_have_skipped(report: &Value) -> bool {
+    uncounted(report) || report["lost"]["events"].as_u64() != Some(0)
+}
+
 /// Whether ends of scans and of files may be lost for want of instances: without preemption 5.10 has as many as processors
 /// (`register_kretprobe`, kernel/kprobes.c), two here. Scans are inside each other where eventpolls are, and the end of a file sleeps.
 pub(super) fn has_few_instances(report: &Value) -> bool {

@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
 use crate::exec;
-use crate::herd::outcome::succeeded;
+use crate::herd::outcome::{lines, succeeded};
 use crate::vm::plan::Job;
 use crate::vm::session::JobResult;
 use crate::vmtest::Case;
@@ -110,12 +110,9 @@ fn case(name: &str, script: &'static str, judge: fn(&JobResult) -> Result<()>) -
     }
 }
 
-/// The lines of JSON among what a job printed.
-fn lines(result: &JobResult) -> Result<Vec<Value>> {
-    succeeded(result, "the snapshots")?;
-    let out = result.out();
-    let parse = |line: &str| serde_json::from_str(line).with_context(|| format!("no JSON: {line}"));
-    out.lines().filter(|line| line.starts_with('{')).map(parse).collect()
+/// The snapshots among what a job printed.
+fn snapshots(result: &JobResult) -> Result<Vec<Value>> {
+    lines(result, "the snapshots")
 }
 
 fn array<'a>(value: &'a Value, key: &str) -> Result<&'a Vec<Value>> {
@@ -127,7 +124,7 @@ fn number(value: &Value, key: &str) -> Result<u64> {
 }
 
 fn busy(result: &JobResult) -> Result<()> {
-    let snapshots = lines(result)?;
+    let snapshots = snapshots(result)?;
     ensure!(snapshots.len() == 2, "{} snapshots were taken, not 2", snapshots.len());
     let mut whole = 0;
     let each = snapshots.iter().map(|snapshot| array(snapshot, "eventpolls")).collect::<Result<Vec<_>>>()?;

@@ -5,7 +5,7 @@
 rm -f strace.* ready
 server="memcached -u root -l 127.0.0.1 -p 11211 -t $THREADS"
 if [ $HOW = command ]; then
-    eptrace record --io -o memcached.arrow --backend $BACKEND -- strace -ff -qq -o strace -e trace=$CALLS $server > said 2>&1 &
+    eptrace record --io -o memcached.arrow --backend $BACKEND -- strace -ff -qq -v -o strace -e trace=$CALLS $server > said 2>&1 &
 else
     $server > said 2>&1 &
 fi

@@ -21,7 +21,7 @@ http {
 }
 END
 rm -f logs/pid strace.*
-eptrace record --io -o nginx.arrow --backend $BACKEND -- strace -ff -qq -o strace -e trace=$CALLS \
+eptrace record --io -o nginx.arrow --backend $BACKEND -- strace -ff -qq -v -o strace -e trace=$CALLS \
     nginx -p $PWD -c nginx.conf -e stderr > said 2>&1 &
 tracer=$!
 alive() { kill -0 $tracer 2> /dev/null || { echo "nginx or eptrace ended too early:"; cat said; exit 1; }; }

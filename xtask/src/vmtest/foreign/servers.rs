@@ -6,9 +6,10 @@ use std::collections::BTreeMap;
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
+use super::calls;
 use super::strace::{self, CALLS, WATCHED};
 use super::witnessed::{self, ACCEPT, EPOLL, number};
-use crate::herd::outcome::{json, succeeded};
+use crate::herd::outcome::{json, lines, succeeded};
 use crate::herd::spec::{Backend, word};
 use crate::setup::foreign::Server;
 use crate::vm::plan::Job;
@@ -44,7 +45,7 @@ fn nginx(backend: Backend, what: &str, listen: &str, mutex: &str) -> Case {
     // The mutex moves the socket from one worker's eventpoll to another's: no wakeup need find a worker there.
     let each_wakes_one = mutex == "off";
     Case {
-        name: format!("nginx with {what}: all counts are its own and strace's with {}", word(backend)),
+        name: format!("nginx with {what}: all counts are its own and all calls strace's with {}", word(backend)),
         jobs: again::jobs(1, REPORT, |_| jobs(&NGINX, NGINX_SCRIPT, backend, &env)),
         check: Box::new(move |results| {
             again::judge(results, |results| {
@@ -53,7 +54,7 @@ fn nginx(backend: Backend, what: &str, listen: &str, mutex: &str) -> Case {
                     ensure!(number(&said, count)? == REQUESTS + 1, "nginx counts other {count}: {said}");
                 }
                 Run::of(&report, || {
-                    strace_agrees(&results[1], &report)?;
+                    strace_agrees(results, &report)?;
                     accepted_all(&said, &report)?;
                     if each_wakes_one { each_connection_wakes_one(&report) } else { Ok(()) }
                 })
@@ -79,7 +80,7 @@ fn memcached(backend: Backend, attached: bool) -> Case {
                 }
                 Run::of(&report, || {
                     if !attached {
-                        strace_agrees(&results[1], &report)?;
+                        strace_agrees(results, &report)?;
                     }
                     accepted_all(&said, &report)?;
                     each_connection_wakes_one_that_sleeps(&report)
@@ -89,10 +90,11 @@ fn memcached(backend: Backend, attached: bool) -> Case {
     }
 }
 
-/// Which of these jobs prints the report.
+/// Which of these jobs prints the report, and which the events.
 const REPORT: usize = 2;
+const EVENTS: usize = 4;
 
-/// The script, what strace saw, the report, what lint finds, and the folder's end.
+/// The script, what strace saw, the report, what lint finds, the events, and the folder's end.
 fn jobs(server: &Server, script: &str, backend: Backend, env: &[(&str, &str)]) -> Vec<Job> {
     let trace = format!("{}.arrow", server.name);
     let mut run = Job::new(server.name, &["sh", "-c", script], 90);
@@ -105,6 +107,7 @@ fn jobs(server: &Server, script: &str, backend: Backend, env: &[(&str, &str)]) -
         Job::new("what strace saw", &["sh", "-c", "ls | grep -q '^strace' || exit 0; grep -H '' strace.*"], 10),
         Job::new("the report", &["eptrace", "report", "--json", &trace], 30),
         Job::new("what lint finds", &["eptrace", "lint", "--json", &trace], 30),
+        Job::new("the events", &["eptrace", "export", "--format", "jsonl", &trace], 30),
         Job::new("the removal", &["sh", "-c", "rm -rf ./*"], 10),
     ];
     jobs.into_iter().map(|job| Job { cwd: place.clone(), ..job }).collect()
@@ -120,9 +123,12 @@ fn outcome(results: &[JobResult], backend: Backend) -> Result<(Value, Value)> {
     Ok((said, report))
 }
 
-fn strace_agrees(seen: &JobResult, report: &Value) -> Result<()> {
-    succeeded(seen, "reading what strace saw")?;
-    witnessed::equal(&strace::threads(&seen.out())?, report, &[EPOLL.as_slice(), &ACCEPT].concat())
+/// Every count is strace's, and every call is as strace saw it, with all that was asked and all that was returned.
+fn strace_agrees(results: &[JobResult], report: &Value) -> Result<()> {
+    succeeded(&results[1], "reading what strace saw")?;
+    let seen = strace::calls(&results[1].out())?;
+    witnessed::equal(&strace::threads(&seen), report, &[EPOLL.as_slice(), &ACCEPT].concat())?;
+    calls::equal(&seen, &calls::traced(&lines(&results[EVENTS], "eptrace export --format jsonl")?)?)
 }
 
 /// Each connection of the client is one accept, and one of the only listening socket.

@@ -4,7 +4,7 @@
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
-use super::{array, lines};
+use super::{array, snapshots};
 use crate::vm::session::JobResult;
 
 /// Out: what the demo built, and a snapshot of it; the page of the recording.
@@ -29,7 +29,7 @@ pub(super) const PAGE: &str = "played.html";
 type Nodes = Vec<(i64, u64, bool)>;
 
 pub(super) fn judge(result: &JobResult) -> Result<()> {
-    let said = lines(result)?;
+    let said = snapshots(result)?;
     let [_, snapshot] = said.as_slice() else { anyhow::bail!("{} lines of JSON and not 2", said.len()) };
     let (_, page) = result.files.iter().find(|(name, _)| name.ends_with(PAGE)).context("there is no page")?;
     let data = data(std::str::from_utf8(page).context("the page is not UTF-8")?)?;

@@ -3,12 +3,12 @@
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 
-use super::{array, lines, number, tree};
+use super::{array, number, snapshots, tree};
 use crate::vm::session::JobResult;
 
 /// In: what the demo built, that its scan has gone on, and the snapshots from before, meanwhile and after.
 pub(super) fn judge(result: &JobResult) -> Result<()> {
-    let said = lines(result)?;
+    let said = snapshots(result)?;
     let [demo, _, stuck, waiting, after] = said.as_slice() else {
         anyhow::bail!("{} lines of JSON, not 5", said.len())
     };

@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
-use super::{array, lines, number};
+use super::{array, number, snapshots};
 use crate::vm::session::JobResult;
 
 /// Every rule of red-black trees, from the items of a snapshot that shows them all.
@@ -55,7 +55,7 @@ fn below(items: &[Value], item: u64, parent: Option<u64>, in_order: &mut Vec<u64
 
 /// In: the demo's line, the snapshot's, and the lines of fdinfo.
 pub(super) fn judge(result: &JobResult) -> Result<()> {
-    let said = lines(result)?;
+    let said = snapshots(result)?;
     let [demo, snapshot] = said.as_slice() else { anyhow::bail!("{} lines of JSON and not 2", said.len()) };
     let [eventpoll] = array(snapshot, "eventpolls")?.as_slice() else { anyhow::bail!("not one eventpoll") };
     ensure!(eventpoll["consistent"] == true, "nothing changes, and yet it is torn: {}", eventpoll["torn"]);
