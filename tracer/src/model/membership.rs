@@ -1,7 +1,7 @@
 //! How stays on the ready list begin: callbacks, ADD, MOD, and what the inventory found. What scans make of them stands in
 //! [`super::scanning`], what the words mean in [`super::ready`].
 
-use tracer_common::events::{Callback, Ctl, FileEnds, Raced, callback_flags, ctl_flags};
+use tracer_common::events::{Callback, Ctl, FileEnds, Raced, Scan, callback_flags, ctl_flags, scan_flags};
 
 use super::Model;
 use super::ids::{EpId, ItemId};
@@ -70,11 +70,31 @@ impl Model {
 
     /// No scan runs: what came during the last one is on the ready list, also what came after its end was told.
     pub(super) fn merge_overflow(&mut self, ep: EpId) {
+        self.merge_where(ep, |_| Some(true));
+    }
+
+    /// What came before this scan began, by a task in this wait, is on the ready list: the scan before was told a while before it was over,
+    /// and a callback that came meanwhile found it running. What came before the wait began is certain to be of that kind. What came later
+    /// is of that kind, or found this scan running and came when it was over, if nothing was on the overflow list at the end of this one.
+    pub(super) fn merge_earlier(&mut self, ep: EpId, since_ns: Option<u64>, scan: &Scan) {
+        let empty = scan.flags & (scan_flags::LISTS_KNOWN | scan_flags::OVERFLOW) == scan_flags::LISTS_KNOWN;
+        self.merge_where(ep, |overflow| {
+            let before = since_ns.is_some_and(|since_ns| overflow.called_ns < since_ns);
+            (before || empty).then_some(before)
+        });
+    }
+
+    /// Moves items from the overflow list to the ready list: those of which `certain` says whether it is certain that they are there.
+    fn merge_where(&mut self, ep: EpId, certain: impl Fn(&Overflow) -> Option<bool>) {
         let now = self.span.last;
         let ids: Vec<ItemId> = self.items.overflowed(ep).collect();
         for id in ids {
             self.items.change(id, |item| {
-                if let Some(overflow) = item.overflow.take() {
+                if let Some(overflow) = item.overflow
+                    && let Some(certain) = certain(&overflow)
+                {
+                    item.overflow = None;
+                    item.doubt |= !certain;
                     item.shown_ns = item.shown_ns.max(overflow.called_ns);
                     item.stay.get_or_insert(Stay::overflowed(overflow, now)).tentative = false;
                 }

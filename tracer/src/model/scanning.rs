@@ -50,6 +50,7 @@ enum Moved {
 impl Model {
     /// A scan takes the ready list; at its end it has put back what is level-triggered and what came meanwhile.
     pub(super) fn take_ready(&mut self, task: TaskId, ep: EpId, scan: &Scan) {
+        self.merge_earlier(ep, self.since_ns(task), scan);
         let room = self.limits.all_batches.saturating_sub(self.batched).min(self.limits.batch);
         let (ids, all) = self.scanned(ep, room);
         let overflowed = self.rank_requeues(ep, &ids);
@@ -84,7 +85,8 @@ impl Model {
 
     /// A poll of an eventpoll that is watched itself: it drops items that are not ready until it finds one that is, and delivers
     /// nothing (`__ep_eventpoll_poll`; 5.10: `ep_read_events_proc`).
-    pub(super) fn nested_scan(&mut self, ep: EpId, scan: &Scan) {
+    pub(super) fn nested_scan(&mut self, task: TaskId, ep: EpId, scan: &Scan) {
+        self.merge_earlier(ep, self.since_ns(task), scan);
         let (ids, all) = self.scanned(ep, self.limits.batch);
         self.rank_requeues(ep, &ids);
         let fate = self.fate(TaskId(0), scan);
@@ -94,6 +96,11 @@ impl Model {
             }
         }
         self.order_after(ep, scan, &fate, all);
+    }
+
+    /// When the wait began that a task is in, if it is in one.
+    fn since_ns(&self, task: TaskId) -> Option<u64> {
+        Some(self.tasks.get(task)?.wait?.since_ns)
     }
 
     /// What a scan takes: so many items of the lists, and whether those are all.

@@ -131,7 +131,7 @@ impl Model {
                 self.settle(id);
             }
         } else {
-            self.nested_scan(ep, scan);
+            self.nested_scan(id, ep, scan);
         }
     }
 

@@ -277,6 +277,38 @@ fn the_overflow_list_is_compared_at_a_scans_end() {
     assert_eq!(told(&unknown), [("the overflow list", vec![None], vec![])]);
 }
 
+/// A callback after a scan's end was told and before it was, in the same wait as the next scan or in the one before. At that scan's end
+/// nothing is on the overflow list, and later the item is on the ready list if `ready`.
+fn called_late(same_wait: bool, ready: bool) -> Audit {
+    audited(|trace| {
+        let (first, _) = two(trace, ET);
+        trace.enter(101, ep(1));
+        trace.scan(101, ep(1), 0, 0);
+        trace.callback(first, callback_flags::SCANNING, 0);
+        if !same_wait {
+            trace.leave(101, ep(1), Ok(&[]));
+            trace.enter(101, ep(1));
+        }
+        trace.scan(101, ep(1), 1, 0);
+        walk(trace, 101, audit_moment::SCAN_END, VALID, &[], &[]);
+        trace.leave(101, ep(1), Ok(&[first]));
+        list(trace, if ready { std::slice::from_ref(&first) } else { &[] });
+    })
+}
+
+#[test]
+fn a_callback_that_comes_between_the_telling_of_a_scans_end_and_the_end_is_of_that_scan() {
+    for same_wait in [false, true] {
+        let agreed = called_late(same_wait, false);
+        assert_eq!((told(&agreed), agreed.doubtful), (vec![], 0));
+    }
+    // In the same wait it may also have come when the second scan was over.
+    let late = called_late(true, true);
+    assert_eq!((told(&late), late.doubtful), (vec![], 1));
+    let differs = called_late(false, true);
+    assert_eq!(told(&differs), [("the ready list", vec![Some(3)], vec![])]);
+}
+
 #[test]
 fn only_the_first_differences_are_kept_in_full() {
     let audit = audited(|trace| {

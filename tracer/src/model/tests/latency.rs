@@ -137,7 +137,7 @@ fn an_item_of_the_overflow_list_counts_from_its_callback_on() {
     let during = trace.callback(edge, callback_flags::SCANNING, 0);
     let again = callback_flags::SCANNING | callback_flags::ON_OVFLIST;
     trace.callback(edge, again, 0);
-    trace.scan(101, ep(1), 1, 0);
+    trace.scan(101, ep(1), 1, scan_flags::OVERFLOW);
     trace.leave(101, ep(1), Ok(&[edge]));
     assert_eq!(seen(&trace), [(1, Some((5_000, first))); 2]);
     trace.enter(101, ep(1));
