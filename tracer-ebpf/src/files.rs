@@ -2,7 +2,7 @@
 
 use aya_ebpf::helpers::bpf_get_current_task;
 use aya_ebpf::helpers::generated::bpf_get_current_task_btf;
-use tracer_common::Miss;
+use tracer_common::{Miss, OFFSET_UNKNOWN};
 
 use crate::globals::{config, offset};
 use crate::{filter, kread};
@@ -79,4 +79,20 @@ pub(crate) fn eventpoll_or(file: u64, known: u64) -> Result<(u64, bool), Miss> {
         }
     }
     Ok((private, false))
+}
+
+/// Where the list of a file's watchers begins, the `fllink` of its epitems, and the link that ends it; 0 for a file that has no list.
+///
+/// From 5.11 on the list lies behind `file->f_ep`, is never empty and ends with 0; before that it is `file->f_ep_links`, and its head ends
+/// it (include/linux/fs.h, 5.10 to 7.3).
+#[inline(always)]
+pub(crate) fn watchers(file: u64) -> Result<(u64, u64), Miss> {
+    let (new, old) = (offset!(file_f_ep), offset!(file_f_ep_links));
+    if new != OFFSET_UNKNOWN as usize {
+        return Ok((kread::kernel(file + new as u64)?, 0));
+    }
+    if old != OFFSET_UNKNOWN as usize {
+        return Ok((file + old as u64, file + old as u64));
+    }
+    Ok((0, 0))
 }

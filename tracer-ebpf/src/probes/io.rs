@@ -8,7 +8,7 @@ use aya_ebpf::EbpfContext as _;
 use aya_ebpf::macros::tracepoint;
 use aya_ebpf::programs::TracePointContext;
 use tracer_common::events::{Io, LEFT_UNKNOWN, io_call, io_flags};
-use tracer_common::{Hook, Miss, OFFSET_UNKNOWN};
+use tracer_common::{Hook, Miss};
 
 use crate::emit::{Now, emit, settle};
 use crate::globals::offset;
@@ -170,20 +170,13 @@ fn tell(
 }
 
 /// The file behind a descriptor of the current task, if an eventpoll watches it; else 0.
-///
-/// `file->f_ep`; on 5.10 the list `file->f_ep_links`, which points to itself when it is empty (include/linux/fs.h).
 #[inline(always)]
 fn watched(fd: i32) -> Result<u64, Miss> {
     let file = files::of_current(fd)?;
     if file == 0 {
         return Ok(0);
     }
-    let (new, old) = (offset!(file_f_ep), offset!(file_f_ep_links));
-    if new != OFFSET_UNKNOWN as usize {
-        let items: u64 = kread::kernel(file + new as u64)?;
-        return Ok(if items == 0 { 0 } else { file });
-    }
-    let links = file + old as u64;
-    let first: u64 = kread::kernel(links)?;
-    Ok(if first == links { 0 } else { file })
+    let (head, end) = files::watchers(file)?;
+    let watched = head != 0 && (end == 0 || kread::kernel::<u64>(head)? != end);
+    Ok(if watched { file } else { 0 })
 }

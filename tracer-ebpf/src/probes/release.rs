@@ -10,7 +10,7 @@ use tracer_common::{Hook, Miss, OFFSET_UNKNOWN};
 use crate::emit::{Now, count, current_tid, emit, settle};
 use crate::globals::{config, offset};
 use crate::rescue::{Point, with_twins};
-use crate::{audit, filter, kread, tasks};
+use crate::{audit, files, filter, kread, tasks};
 
 /// Watchers of a file that are asked whether they are under trace.
 const WATCHERS: u32 = 32;
@@ -165,18 +165,10 @@ fn file_gone<const TWINS: bool>() -> Result<(), Miss> {
     })
 }
 
-/// Whether one of a file's watchers is under trace, or there are too many to ask. The file lists the `fllink` of its epitems: from 5.11 on
-/// behind `file->f_ep`, where 0 ends the list; before that in `file->f_ep_links`, where the list's head does.
+/// Whether one of a file's watchers is under trace, or there are too many to ask.
 #[inline(always)]
 fn watched_under_trace(file: u64) -> Result<bool, Miss> {
-    let (new, old) = (offset!(file_f_ep), offset!(file_f_ep_links));
-    let (head, end) = if new != OFFSET_UNKNOWN as usize {
-        (kread::kernel::<u64>(file + new as u64)?, 0)
-    } else if old != OFFSET_UNKNOWN as usize {
-        (file + old as u64, file + old as u64)
-    } else {
-        return Ok(false);
-    };
+    let (head, end) = files::watchers(file)?;
     if head == 0 || offset!(epitem_fllink) == OFFSET_UNKNOWN as usize {
         return Ok(false);
     }
