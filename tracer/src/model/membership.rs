@@ -73,32 +73,55 @@ impl Model {
         self.merge_where(ep, |_| Some(true));
     }
 
-    /// What came before this scan began, by a task in this wait, is on the ready list: the scan before was told a while before it was over,
-    /// and a callback that came meanwhile found it running. What came before the wait began is certain to be of that kind. What came later
-    /// is of that kind, or found this scan running and came when it was over, if nothing was on the overflow list at the end of this one.
+    /// What came before this scan began is on the ready list: the scan before was told a while before it was over, and a callback that came
+    /// meanwhile found it running. The scan began after `since_ns`. What came before that is of this kind, and so is what is not on the
+    /// overflow list at the end of this scan, unless it found this one running and came when it was over. Only both together are certain,
+    /// for a callback is told a while before it looks whether a scan runs.
     pub(super) fn merge_earlier(&mut self, ep: EpId, since_ns: Option<u64>, scan: &Scan) {
         let empty = scan.flags & (scan_flags::LISTS_KNOWN | scan_flags::OVERFLOW) == scan_flags::LISTS_KNOWN;
         self.merge_where(ep, |overflow| {
             let before = since_ns.is_some_and(|since_ns| overflow.called_ns < since_ns);
-            (before || empty).then_some(before)
+            (before || empty).then_some(before && empty)
         });
     }
 
-    /// Moves items from the overflow list to the ready list: those of which `certain` says whether it is certain that they are there.
+    /// Moves items from the overflow list to the ready list, where they have been since they were called back or soon after: those of which
+    /// `certain` says whether it is certain that they are there.
     fn merge_where(&mut self, ep: EpId, certain: impl Fn(&Overflow) -> Option<bool>) {
-        let now = self.span.last;
-        let ids: Vec<ItemId> = self.items.overflowed(ep).collect();
-        for id in ids {
-            self.items.change(id, |item| {
-                if let Some(overflow) = item.overflow
-                    && let Some(certain) = certain(&overflow)
-                {
-                    item.overflow = None;
-                    item.doubt |= !certain;
-                    item.shown_ns = item.shown_ns.max(overflow.called_ns);
-                    item.stay.get_or_insert(Stay::overflowed(overflow, now)).tentative = false;
-                }
+        let found = |id| Some((self.items.get(id)?.overflow?, id));
+        let mut merged: Vec<_> = self.items.overflowed(ep).filter_map(found).collect();
+        merged.retain(|(overflow, _)| certain(overflow).is_some());
+        if merged.is_empty() {
+            return;
+        }
+        merged.sort_unstable_by_key(|(overflow, id)| (overflow.rank, *id));
+        for (overflow, id) in &merged {
+            let overflow = Overflow { rank: self.next_rank(), ..*overflow };
+            let doubt = certain(&overflow) != Some(true);
+            if doubt && let Some(ep) = self.eventpolls.get_mut(ep) {
+                ep.disorder = true;
+            }
+            self.items.change(*id, |item| {
+                item.overflow = None;
+                item.doubt |= doubt;
+                item.shown_ns = item.shown_ns.max(overflow.called_ns);
+                item.stay.get_or_insert(Stay::overflowed(overflow, overflow.called_ns)).tentative = false;
             });
+        }
+        self.rank_behind(ep);
+    }
+
+    /// Gives what was put back new places behind everything else: `ep_done_scan` puts what came meanwhile before it.
+    fn rank_behind(&mut self, ep: EpId) {
+        let put_back = |id| {
+            let stay = self.items.get(id)?.stay?;
+            (stay.came == Came::Requeue).then_some((stay.rank, id))
+        };
+        let mut behind: Vec<_> = self.items.waiting(ep, usize::MAX).into_iter().filter_map(put_back).collect();
+        behind.sort_unstable();
+        for (_, id) in behind {
+            let rank = self.next_rank();
+            self.items.change(id, |item| item.stay = item.stay.map(|stay| Stay { rank, ..stay }));
         }
     }
 

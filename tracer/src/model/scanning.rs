@@ -98,9 +98,11 @@ impl Model {
         self.order_after(ep, scan, &fate, all);
     }
 
-    /// When the wait began that a task is in, if it is in one.
+    /// After what a scan by this task began: its wait, or being woken from it. `None` outside of waits.
     fn since_ns(&self, task: TaskId) -> Option<u64> {
-        Some(self.tasks.get(task)?.wait?.since_ns)
+        let task = self.tasks.get(task)?;
+        let woken = task.held.map_or(0, |held| held.at_ns);
+        Some(task.wait?.since_ns.max(woken))
     }
 
     /// What a scan takes: so many items of the lists, and whether those are all.
@@ -316,7 +318,7 @@ const fn delivers(scan: &Scan) -> bool {
 /// What a scan does with one item of the ready or overflow list.
 fn moved(item: &mut Item, fate: &Fate) -> Moved {
     item.observed = None;
-    let stale = item.is_stale(fate.lost_ns);
+    let stale = item.doubt || item.is_stale(fate.lost_ns);
     let overflow = item.overflow.take();
     if let Some(overflow) = overflow {
         item.shown_ns = item.shown_ns.max(overflow.called_ns);

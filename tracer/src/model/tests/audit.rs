@@ -309,6 +309,26 @@ fn a_callback_that_comes_between_the_telling_of_a_scans_end_and_the_end_is_of_th
     assert_eq!(told(&differs), [("the ready list", vec![Some(3)], vec![])]);
 }
 
+/// `ep_done_scan` puts what came meanwhile before what was put back.
+#[test]
+fn what_came_at_the_very_end_of_a_scan_comes_before_what_it_put_back() {
+    let audit = audited(|trace| {
+        let (level, second) = two(trace, LT);
+        let edge = Item { events: ET, ..second };
+        trace.ctl(PID, 3, edge, 0);
+        trace.enter(101, ep(1));
+        trace.scan(101, ep(1), 1, scan_flags::REQUEUED);
+        trace.callback(edge, callback_flags::SCANNING, 0);
+        trace.leave(101, ep(1), Ok(&[level]));
+        trace.enter_with(101, ep(1), -1, 1);
+        trace.scan_leaving(101, ep(1), 1, scan_flags::LEFT_OVER, level.epi);
+        walk(trace, 101, audit_moment::SCAN_END, VALID, &[], &[level]);
+        trace.leave(101, ep(1), Ok(&[edge]));
+        list(trace, &[level]);
+    });
+    assert_eq!((audit.comparisons, told(&audit)), (3, vec![]));
+}
+
 #[test]
 fn only_the_first_differences_are_kept_in_full() {
     let audit = audited(|trace| {
