@@ -48,6 +48,9 @@ struct Outcome {
 /// How long a wait polls before it sleeps, in microseconds: longer than any answer takes.
 const POLL_US: u32 = 10_000_000;
 
+/// For how many microseconds every wait polls, 0 if none does.
+const ALL_POLL: &str = "/proc/sys/net/core/busy_poll";
+
 /// Runs the demo and returns what it prints.
 pub(crate) fn run(options: &Options) -> Result<String> {
     let mut calls = Counted::default();
@@ -58,7 +61,11 @@ pub(crate) fn run(options: &Options) -> Result<String> {
     ensure!(card != 0, "no card with NAPI is on the way to {}", options.to);
     let epoll = epoll()?;
     match poll_devices(&epoll, POLL_US) {
-        Ok(()) | Err(Errno::ENOTTY | Errno::EINVAL) => {}
+        Ok(()) => {}
+        Err(Errno::ENOTTY | Errno::EINVAL) => ensure!(
+            all_poll()?,
+            "an eventpoll of this kernel cannot be told to poll (6.9 and later can): write microseconds to {ALL_POLL}"
+        ),
         Err(other) => return Err(other).context("ioctl(EPIOCSPARAMS)"),
     }
     calls.ctl_raw(epoll.as_raw_fd(), libc::EPOLL_CTL_ADD, stream.as_raw_fd(), Some((libc::EPOLLIN.cast_unsigned(), 1)));
@@ -88,6 +95,10 @@ pub(crate) fn run(options: &Options) -> Result<String> {
     }
     let (rounds, polled) = (outcome.rounds, outcome.polled);
     Ok(format!("busy-poll: {rounds} bytes there and back, {polled} packets polled from the card\n\n{}", outcome.truth))
+}
+
+fn all_poll() -> Result<bool> {
+    Ok(std::fs::read_to_string(ALL_POLL).with_context(|| format!("read {ALL_POLL}"))?.trim() != "0")
 }
 
 /// The number of the card's queue that the socket's last packet came by; 0 when it came by none.

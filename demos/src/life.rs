@@ -191,8 +191,8 @@ fn shared(calls: &mut Counted) -> Result<()> {
     Ok(())
 }
 
-/// The kernel gives the lowest free number, and uses addresses again: at once, or when so many eventpolls have ended that it frees them
-/// together (`kfree_rcu`).
+/// The kernel gives the lowest free number, and uses addresses again: at once, or when a grace period has passed after so many eventpolls
+/// that it frees them together (`kfree_rcu`).
 fn reuse(calls: &mut Counted) -> Result<()> {
     let mut numbers = None;
     for round in 0..2_000 {
@@ -202,6 +202,11 @@ fn reuse(calls: &mut Counted) -> Result<()> {
         add(calls, now.0, now.1, IN, round)?;
         raise(&file)?;
         expect("a number that came back", poll(calls, now.0), 1)?;
+        if round % 100 == 0 {
+            // Waits for a grace period. A kernel that will not goes without: the next rounds take as long.
+            // SAFETY: a call without pointers.
+            unsafe { libc::syscall(libc::SYS_membarrier, libc::MEMBARRIER_CMD_GLOBAL, 0, 0) };
+        }
         if round % 2 == 0 {
             // The file goes first: its item with it.
             drop(file);

@@ -14,8 +14,8 @@ pub struct WaitEnter {
     pub header: Header,
     /// Address of the eventpoll; 0 when `epfd` is not one.
     pub ep: u64,
-    /// Nanoseconds as the program gave them, -1 without end. Where the registers of the call do not say it (a 32-bit program from 5.11 on),
-    /// what was left until the deadline.
+    /// Nanoseconds as the program gave them, -1 without end. From 5.11 on they are from the registers of
+    /// the call; where those are not found (a 32-bit program, stacks of another size than usual), what was left until the deadline.
     pub timeout_ns: i64,
     /// The descriptor of the eventpoll, or [`BY_IO_URING`].
     pub epfd: i32,

@@ -17,7 +17,6 @@ use crate::commands::vm::MachineArgs;
 use crate::progress;
 use crate::setup::guest_build;
 use crate::vm::kernel::Selector;
-use crate::vm::session::Shape;
 use crate::vmtest::matrix::{DOCUMENT, Matrix};
 
 const EXAMPLES: &str = "\
@@ -148,7 +147,7 @@ fn native(arguments: &TestArgs, filter: &str) -> Vec<Step> {
 }
 
 fn machines(arguments: &TestArgs, filter: &str, matrix: &mut Matrix) -> Step {
-    let shape = Shape { network: true, ..arguments.machine.shape() };
+    let shape = arguments.machine.shape();
     step("tests on real kernels", || virtual_machine::tests(&shape, &arguments.kernel, filter, matrix))
 }
 

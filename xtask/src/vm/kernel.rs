@@ -36,8 +36,6 @@ const DRIVERS: &[&str] = &[
 ];
 /// Where they lie beside the image.
 const MODULES: &str = "modules";
-/// Where kernels lie in the cache: another place whenever [`DRIVERS`] become more, for those that are there have the fewer.
-const PLACE: &str = "kernels/2";
 
 /// A kernel as the command line names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -106,7 +104,7 @@ pub(crate) fn resolve(selector: &Selector) -> Result<Kernel> {
         Selector::Previous => (BACKPORTS.to_owned(), PREVIOUS.to_owned()),
         Selector::Line(line) => (suite_of(line).to_owned(), line.clone()),
     };
-    let key = format!("{}-{suite}-{line}", PLACE.replace('/', "-"));
+    let key = format!("{}-{suite}-{line}", place().replace('/', "-"));
     let known = cache::recall::<Kernel>(&key).filter(|(kernel, _)| kernel.image.is_file());
     if let Some((kernel, age)) = &known
         && *age < apt::INDEX_AGE
@@ -127,6 +125,11 @@ pub(crate) fn resolve(selector: &Selector) -> Result<Kernel> {
             None => Err(error),
         },
     }
+}
+
+/// Where kernels lie in the cache: another place whenever [`DRIVERS`] become more, for those that are there have the fewer.
+fn place() -> String {
+    format!("kernels/with-{}-drivers", DRIVERS.len())
 }
 
 fn from_file(path: &Path) -> Result<Kernel> {
@@ -155,13 +158,13 @@ fn fetch(suite: &str, line: &str) -> Result<Kernel> {
             available(&names).join(", ")
         );
     };
-    let place = cache::directory(&format!("{PLACE}/{}", package.release), |into| {
+    let place = cache::directory(&format!("{}/{}", place(), package.release), |into| {
         progress::timed(&format!("fetching the kernel {} of Debian {suite}", package.release), || {
             let whole = into.join("package");
             index.unpack(&package.name, &whole)?;
             // From 7.2 on the modules are a package of their own.
             let modules = format!("linux-modules-{}", package.release);
-            if names.contains(&modules) {
+            if index.package_names(&modules)?.contains(&modules) {
                 index.unpack(&modules, &whole)?;
             }
             let image = find_image(&whole, &package.release)

@@ -4,12 +4,12 @@
 //! runs, each frame is also shown to an observer.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::progress;
 use crate::setup::{guest_build, tools};
 use crate::vm::accel;
 use crate::vm::initramfs::Contents;
@@ -17,6 +17,7 @@ use crate::vm::kernel::Kernel;
 use crate::vm::plan::{Ending, Plan};
 use crate::vm::protocol::Frame;
 use crate::vm::qemu::{Accel, Machine};
+use crate::{exec, progress};
 
 /// What a guest did with one job.
 #[derive(Debug, Default, Clone)]
@@ -65,6 +66,11 @@ pub(crate) fn qemu(given: Option<&PathBuf>) -> Result<PathBuf> {
         Some(path) => bail!("there is no QEMU at {}: --qemu takes the path of a qemu-system-x86_64", path.display()),
         None => tools::find_or_install(&tools::QEMU, ", or give a QEMU with --qemu PATH"),
     }
+}
+
+/// Whether a QEMU can make a network for a guest by itself (`-netdev user`), as Debian's can.
+pub(crate) fn has_user_network(qemu: &Path) -> Result<bool> {
+    Ok(exec::output(Command::new(qemu).args(["-netdev", "help"]))?.lines().any(|line| line.trim() == "user"))
 }
 
 /// Builds the guest's init.

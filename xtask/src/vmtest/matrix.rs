@@ -48,6 +48,8 @@ struct Counts {
     lost: u64,
     comparisons: u64,
     differences: u64,
+    /// Comparisons of runs of which it is known that the kernel skipped no probe, and the differences of these where one task alone acts.
+    judged: u64,
     alone: u64,
 }
 
@@ -125,10 +127,10 @@ impl Matrix {
 
     /// Whether enough lists were compared with the kernels' own, and none was otherwise where one task alone acts.
     pub(crate) fn audited(&self) -> Result<()> {
-        let (comparisons, alone) = (self.sum(|counts| counts.comparisons), self.sum(|counts| counts.alone));
+        let (comparisons, alone) = (self.sum(|counts| counts.judged), self.sum(|counts| counts.alone));
         ensure!(
             comparisons >= LEAST_COMPARISONS,
-            "the audits of all kernels made {comparisons} comparisons together, not {LEAST_COMPARISONS}"
+            "the audits of all kernels made {comparisons} comparisons together in runs without skips, not {LEAST_COMPARISONS}"
         );
         ensure!(alone == 0, "{alone} of {comparisons} comparisons differ where one task alone acts on the eventpoll");
         Ok(())
@@ -182,6 +184,7 @@ impl Matrix {
         counts.differences += audit("differences");
         // What a skipped probe did not tell, the reconstruction cannot know.
         if !skipped::may_have_skipped(report) {
+            counts.judged += audit("comparisons");
             counts.alone += audit("differences").saturating_sub(audit("contended"));
         }
     }
@@ -221,21 +224,22 @@ impl Matrix {
         let _ = writeln!(out, "*{IN_STEPS}* are the demos {}.", in_steps.join(", "));
         out.push_str(COUNTS);
         for ((kernel, backend, demo), counts) in &self.counts {
-            let Counts { runs, equal, compared, lost, comparisons, differences, alone } = counts;
+            let Counts { runs, equal, compared, lost, comparisons, differences, judged, alone } = counts;
             let _ = writeln!(
                 out,
-                "| {} | {backend} | {demo} | {runs} | {equal} | {compared} | {lost} | {comparisons} | {differences} | {alone} |",
+                "| {} | {backend} | {demo} | {runs} | {equal} | {compared} | {lost} | {comparisons} | {differences} | {judged} | {alone} |",
                 self.kernels[*kernel]
             );
         }
         let _ = writeln!(
             out,
-            "\nTogether: {} of {} runs equal, {} counts compared, {} audit comparisons, {} differences, {} where one task alone acts.",
+            "\nTogether: {} of {} runs equal, {} counts compared, {} audit comparisons, {} differences; of {} judged comparisons {} differ where one task alone acts.",
             self.sum(|counts| counts.equal),
             self.sum(|counts| counts.runs),
             self.sum(|counts| counts.compared),
             self.sum(|counts| counts.comparisons),
             self.sum(|counts| counts.differences),
+            self.sum(|counts| counts.judged),
             self.sum(|counts| counts.alone),
         );
         out
@@ -255,18 +259,18 @@ const COUNTS_BEGIN: &str = "
 
 Each demo counts its own calls. *equal* are the runs in which every one of these counts is the trace's, task by task; *lost* are
 events that the trace says it lost: where the kernel skips probes a run can be unequal, and is made again. *comparisons* and
-*differences* are the audit's: the reconstructed ready list beside the kernel's own; *alone* are the differences where one task alone
-acts on the eventpoll, in runs of which it is known that the kernel skipped no probe. What several do at the same time can be told in
-another order than the kernel did it. Runs that are made to lose events are not here: in them what is seen and what is counted as lost
-must together be the demo's counts.
+*differences* are the audit's: the reconstructed ready list beside the kernel's own. *judged* are the comparisons of runs of which it is known that the kernel skipped no
+probe, and *alone* the differences among these where one task alone acts on the eventpoll: not one may be. What several do at the same
+time can be told in another order than the kernel did it. Runs that are made to lose events are not here: in them what is seen and what
+is counted as lost must together be the demo's counts.
 
 Of a demo told in steps the callbacks, wakes, scans and events of each step are compared too; one trace serves them all, and each demo
 is a run. Of `registered` every item is compared with what the kernel's list showed of it when tracing began.
 ";
 
 const COUNTS: &str = "
-| kernel | backend | demo | runs | equal | counts compared | lost | comparisons | differences | alone |
-|---|---|---|---:|---:|---:|---:|---:|---:|---:|
+| kernel | backend | demo | runs | equal | counts compared | lost | comparisons | differences | judged | alone |
+|---|---|---|---:|---:|---:|---:|---:|---:|---:|---:|
 ";
 
 /// `6.1` of `6.1.0-56-cloud-amd64`.
@@ -335,8 +339,8 @@ mod tests {
             "- **scan** is missing: gone. On 6.1 with kprobe.",
             "- **skipped kprobes** are not counted. On 6.1 with kprobe.",
             "- `int f(int a)` on 6.1\n",
-            "| 6.1.0-56-cloud-amd64 | kprobe | churn | 2 | 1 | 2 | 4 | 14 | 4 | 2 |",
-            "\nTogether: 1 of 2 runs equal, 2 counts compared, 14 audit comparisons, 4 differences, 2 where one task alone acts.\n",
+            "| 6.1.0-56-cloud-amd64 | kprobe | churn | 2 | 1 | 2 | 4 | 14 | 4 | 14 | 2 |",
+            "\nTogether: 1 of 2 runs equal, 2 counts compared, 14 audit comparisons, 4 differences; of 14 judged comparisons 2 differ where one task alone acts.\n",
         ] {
             assert!(text.contains(expected), "no {expected:?} in\n{text}");
         }
@@ -362,8 +366,8 @@ mod tests {
         matrix.add(kernel, &case("registered", "x"), &[lines], false);
         let text = matrix.markdown();
         for expected in [
-            "| 6.1.0-56-cloud-amd64 | fentry | in steps | 2 | 1 | 2 | 0 | 0 | 0 | 0 |",
-            "| 6.1.0-56-cloud-amd64 | fentry | registered | 2 | 1 | 20 | 0 | 0 | 0 | 0 |",
+            "| 6.1.0-56-cloud-amd64 | fentry | in steps | 2 | 1 | 2 | 0 | 0 | 0 | 0 | 0 |",
+            "| 6.1.0-56-cloud-amd64 | fentry | registered | 2 | 1 | 20 | 0 | 0 | 0 | 0 | 0 |",
             "*in steps* are the demos `drain`, `ready`.",
         ] {
             assert!(text.contains(expected), "no {expected:?} in\n{text}");
@@ -388,7 +392,14 @@ mod tests {
         let mut matrix = Matrix::default();
         let kernel = matrix.kernel("7.3.4+deb13-cloud-amd64");
         matrix.add(kernel, &case("churn", "the recorded churn"), &run_that_lost(1, 3, LEAST_COMPARISONS, 1), true);
+        // And nothing was judged either.
+        assert!(matrix.audited().is_err());
+        matrix.add(kernel, &case("churn", "the recorded churn"), &run(3, LEAST_COMPARISONS, 0), true);
         assert!(matrix.audited().is_ok());
-        assert!(matrix.markdown().contains(" 2 differences, 0 where one task alone acts."));
+        assert!(
+            matrix
+                .markdown()
+                .contains(" 3 differences; of 100000 judged comparisons 0 differ where one task alone acts.")
+        );
     }
 }

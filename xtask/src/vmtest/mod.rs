@@ -3,6 +3,7 @@
 mod again;
 mod attach;
 mod busy_poll;
+mod calls;
 mod churn;
 pub(crate) mod foreign;
 mod herd;
@@ -16,6 +17,7 @@ mod loss;
 pub(crate) mod matrix;
 mod pages;
 mod path;
+mod recorded;
 mod registered;
 mod reuse;
 mod skipped;

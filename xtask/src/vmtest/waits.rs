@@ -2,70 +2,63 @@
 //! it had.
 
 use anyhow::{Context as _, Result, ensure};
-use serde_json::{Value, json};
+use nix::errno::Errno;
+use serde_json::Value;
 
 use super::again::{self, Run};
-use crate::herd::outcome::{Outcome, json as line, lines};
-use crate::vm::plan::Job;
+use super::calls::{Call, traced};
+use super::recorded::{MORE, REPORT, Said, equal, events, jobs, said};
+use crate::herd::outcome::lines;
 use crate::vmtest::Case;
 
-const TIMEOUT_S: u64 = 60;
-const TRACE: &str = "waits.arrow";
-/// io_uring's is none of these.
-const OF_A_WAIT: [&str; 3] = ["epfd", "timeout_ns", "maxevents"];
+const DEMO: [&str; 5] = ["demos", "life", "--only", "waits", "--json"];
 
 pub(super) fn cases() -> Vec<Case> {
     ["fentry", "kprobe"].map(case).into()
 }
 
 fn case(backend: &'static str) -> Case {
-    let demo = ["demos", "life", "--only", "waits", "--json"];
-    let record = [&["eptrace", "record", "--backend", backend, "-o", TRACE, "--"][..], &demo].concat();
     Case {
         name: format!("every wait has the time that the program gave it and ends as it did with {backend}"),
-        jobs: again::jobs(1, 1, |_| {
-            vec![
-                Job::new("the recorded demo", &record, TIMEOUT_S),
-                Job::new("the report", &["eptrace", "report", "--json", TRACE], TIMEOUT_S),
-                Job::new("the events", &["eptrace", "export", "--format", "jsonl", TRACE], TIMEOUT_S),
-                Job::new("the removal", &["rm", "-f", TRACE], 10),
-            ]
-        }),
+        jobs: again::jobs(1, REPORT, |_| jobs(backend, &[], &DEMO, [events(None)])),
         check: Box::new(move |results| {
             again::judge(results, |results| {
-                let (outcome, report) = Outcome::of(&results[0], &results[1])?;
-                ensure!(outcome.backend == backend, "the report says backend {}", outcome.backend);
-                let demo = line(&results[0], "the recorded demo")?;
-                let events = lines(&results[2], "the events")?;
-                Run::of(&report, || judge(&demo, &events))
+                let Said { demo, report, outcome } = said(results, backend)?;
+                let events = lines(&results[MORE], "the events")?;
+                Run::of(&report, || {
+                    equal(&outcome)?;
+                    judge(&demo, &events)
+                })
             })
         }),
     }
 }
 
+/// The waits of the demo's one task, with descriptor, time, room and end.
 fn judge(demo: &Value, events: &[Value]) -> Result<()> {
     let made = demo["waits"].as_array().filter(|waits| !waits.is_empty()).context("the demo says nothing of waits")?;
-    let traced = waits(events)?;
-    ensure!(traced.len() == made.len(), "{} waits were traced, {} were made", traced.len(), made.len());
-    for (traced, made) in traced.iter().zip(made) {
-        ensure!(traced == made, "the demo's wait {made} was traced as {traced}");
+    let pid = demo["pid"].as_u64().context("the demo does not say who it is")?;
+    let calls = traced(events)?.remove(&pid).unwrap_or_default();
+    let found: Vec<Wait> = calls.iter().filter_map(wait).collect();
+    ensure!(found.len() == made.len(), "{} waits were traced, {} were made", found.len(), made.len());
+    for (found, made) in found.iter().zip(made) {
+        let number = |key: &str| made[key].as_i64().with_context(|| format!("no {key} in {made}"));
+        let end = match i32::try_from(number("ret")?)? {
+            ret if ret < 0 => Err(format!("{:?}", Errno::from_raw(-ret))),
+            ret => Ok(ret.into()),
+        };
+        let made = ([number("epfd")?, number("timeout_ns")?, number("maxevents")?], end);
+        ensure!(*found == made, "a wait (epfd, timeout_ns, maxevents; end) {made:?} was traced as {found:?}");
     }
     Ok(())
 }
 
-/// What was asked and what was answered, wait by wait, of one task.
-fn waits(events: &[Value]) -> Result<Vec<Value>> {
-    let of = |kind: &'static str| events.iter().filter(move |event| event["event"] == kind);
-    ensure!(of("wait-enter").count() == of("wait-exit").count(), "waits began that did not end");
-    let pairs = of("wait-enter").zip(of("wait-exit"));
-    let wait = |(enter, exit): (&Value, &Value)| {
-        let mut wait = json!({"ret": exit["ret"]});
-        for key in OF_A_WAIT {
-            wait[key] = enter[key].clone();
-        }
-        wait
-    };
-    Ok(pairs.map(wait).collect())
+/// Descriptor, time and room, and the end.
+type Wait = ([i64; 3], Result<i64, String>);
+
+fn wait(call: &Call) -> Option<Wait> {
+    let Call::Wait { epfd, timeout_ns, maxevents, end, .. } = call else { return None };
+    Some(([*epfd, *timeout_ns, *maxevents], end.clone()))
 }
 
 #[cfg(test)]
@@ -75,17 +68,18 @@ mod tests {
 
     #[test]
     fn a_wait_with_another_time_or_another_end_is_a_failure() {
-        let demo = json!({"waits": [
+        let demo = json!({"pid": 5, "waits": [
             {"epfd": 3, "timeout_ns": 700_001, "maxevents": 1, "ret": -4},
             {"epfd": 3, "timeout_ns": -1, "maxevents": 1, "ret": 1}]});
         let enter =
             |timeout: i64| json!({"event": "wait-enter", "epfd": 3, "timeout_ns": timeout, "maxevents": 1, "tid": 5});
-        let exit = |ret: i64| json!({"event": "wait-exit", "ret": ret, "tid": 5});
+        let exit =
+            |ret: i64| json!({"event": "wait-exit", "ret": ret, "errno": (ret < 0).then_some("EINTR"), "tid": 5});
         assert!(judge(&demo, &[enter(700_001), exit(-4), enter(-1), exit(1)]).is_ok());
         assert!(judge(&demo, &[enter(700_000), exit(-4), enter(-1), exit(1)]).is_err());
         assert!(judge(&demo, &[enter(700_001), exit(0), enter(-1), exit(1)]).is_err());
         assert!(judge(&demo, &[enter(700_001), exit(-4), enter(-1)]).is_err());
         assert!(judge(&demo, &[enter(700_001), exit(-4)]).is_err());
-        assert!(judge(&json!({"waits": []}), &[]).is_err());
+        assert!(judge(&json!({"pid": 5, "waits": []}), &[]).is_err());
     }
 }

@@ -31,7 +31,11 @@ pub(super) fn tests(shape: &Shape, kernels: &[Selector], filter: &str, matrix: &
         return Ok(Tally::default());
     }
     let otherwise = ", or leave the virtual machine out with --no-vm";
-    session::qemu(shape.qemu.as_ref())?;
+    let network = session::has_user_network(&session::qemu(shape.qemu.as_ref())?)?;
+    if !network {
+        progress::say("this QEMU has no `-netdev user`: the cases that poll a network card will fail");
+    }
+    let shape = &Shape { network, ..shape.clone() };
     let bpftrace = tools::find_or_install(&tools::BPFTRACE, otherwise)?;
     let kernels = kernels.iter().map(kernel::resolve).collect::<Result<Vec<_>>>()?;
     let programs = guest_build::programs()?;

@@ -1,7 +1,6 @@
 //! Programs that nobody here wrote: what they, a witness inside them, or strace say of themselves is compared with what
 //! eptrace reconstructs.
 
-mod calls;
 mod selftest;
 mod servers;
 mod strace;

@@ -6,7 +6,6 @@ use std::collections::BTreeMap;
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
-use super::calls;
 use super::strace::{self, CALLS, WATCHED};
 use super::witnessed::{self, ACCEPT, EPOLL, number};
 use crate::herd::outcome::{json, lines, succeeded};
@@ -15,7 +14,7 @@ use crate::setup::foreign::Server;
 use crate::vm::plan::Job;
 use crate::vm::session::JobResult;
 use crate::vmtest::again::{self, Run};
-use crate::vmtest::{Case, herd, lint};
+use crate::vmtest::{Case, calls, herd, lint};
 
 const NGINX: Server = Server { name: "nginx", path: "usr/sbin/nginx" };
 const MEMCACHED: Server = Server { name: "memcached", path: "usr/bin/memcached" };

@@ -2,8 +2,8 @@
 
 use anyhow::{Context as _, Result};
 
-use super::calls::{self, Call, Calls};
 use super::witnessed::{Counts, Thread};
+use crate::vmtest::calls::{self, Call, Calls};
 
 /// The variable by which the guest's scripts learn which calls to watch.
 pub(super) const CALLS: &str = "CALLS";
@@ -56,7 +56,7 @@ fn counted(call: &Call) -> Vec<(&'static str, u64)> {
         }
         // The process ended while the thread was inside. The kernel wakes it with SIGKILL, ends the call with -EINTR and reports
         // that at sys_exit before the thread dies (`syscall_exit_work` comes before signals: kernel/entry/common.c, 5.10 to 7.3).
-        Call::Killed => vec![("waits", 1), ("interrupted", 1)],
+        Call::Killed { .. } => vec![("waits", 1), ("interrupted", 1)],
         Call::Accept { end: Ok(_), .. } => vec![("accepts", 1)],
         Call::Accept { end: Err(error), .. } => {
             vec![(if error == "EAGAIN" { "accept_eagain" } else { "accept_failed" }, 1)]

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 /// One call.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Call {
+pub(in crate::vmtest) enum Call {
     Ctl {
         epfd: i64,
         op: String,
@@ -26,13 +26,15 @@ pub(super) enum Call {
         fd: i64,
         end: End,
     },
-    /// A wait in which the thread was killed: strace says no more of it.
-    Killed,
+    /// A wait in which the thread was killed: strace says no more of it. The kernel ends it with -EINTR.
+    Killed {
+        epfd: i64,
+    },
 }
 
 /// An `epoll_event`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Event {
+pub(in crate::vmtest) struct Event {
     events: BTreeSet<String>,
     data: u64,
 }
@@ -41,18 +43,17 @@ pub(super) struct Event {
 type End = Result<i64, String>;
 
 /// Calls by thread, each thread's in their order.
-pub(super) type Calls = BTreeMap<u64, Vec<Call>>;
+pub(in crate::vmtest) type Calls = BTreeMap<u64, Vec<Call>>;
 
 /// Every call that strace saw was traced as it was, and no other.
-pub(super) fn equal(seen: &Calls, traced: &Calls) -> Result<()> {
+pub(in crate::vmtest) fn equal(seen: &Calls, traced: &Calls) -> Result<()> {
     ensure!(seen.values().any(|calls| !calls.is_empty()), "strace saw no call");
     let tids: BTreeSet<&u64> = seen.keys().chain(traced.keys()).collect();
     for tid in tids {
         let of = |calls: &Calls| calls.get(tid).cloned().unwrap_or_default();
         let (seen, traced) = (of(seen), of(traced));
         for (number, (seen, traced)) in seen.iter().zip(&traced).enumerate() {
-            let same = seen == traced || (*seen == Call::Killed && matches!(traced, Call::Wait { .. }));
-            ensure!(same, "call {number} of thread {tid} was\n{seen:?}, and was traced as\n{traced:?}");
+            ensure!(is(seen, traced), "call {number} of thread {tid} was\n{seen:?}, and was traced as\n{traced:?}");
         }
         ensure!(
             seen.len() == traced.len(),
@@ -64,8 +65,18 @@ pub(super) fn equal(seen: &Calls, traced: &Calls) -> Result<()> {
     Ok(())
 }
 
+/// Whether a call was traced as it was seen.
+fn is(seen: &Call, traced: &Call) -> bool {
+    match (seen, traced) {
+        (Call::Killed { epfd }, Call::Wait { epfd: found, returned, end, .. }) => {
+            epfd == found && returned.is_empty() && *end == Err("EINTR".to_owned())
+        }
+        (seen, traced) => seen == traced,
+    }
+}
+
 /// The call of a line that strace printed; `None` for signals and exits.
-pub(super) fn of_strace(line: &str) -> Result<Option<Call>> {
+pub(in crate::vmtest) fn of_strace(line: &str) -> Result<Option<Call>> {
     if line.starts_with("---") || line.starts_with("+++") {
         return Ok(None);
     }
@@ -75,7 +86,7 @@ pub(super) fn of_strace(line: &str) -> Result<Option<Call>> {
     let at = |index: usize| arguments.get(index).copied().with_context(|| format!("no argument {index}"));
     if result.trim() == "?" {
         ensure!(WAITS.contains(&name), "the thread was killed in {name}");
-        return Ok(Some(Call::Killed));
+        return Ok(Some(Call::Killed { epfd: number(at(0)?)? }));
     }
     let end = end(result)?;
     Ok(Some(match name {
@@ -181,7 +192,7 @@ fn member<'a>(text: &'a str, name: &str) -> Result<&'a str> {
 }
 
 /// The calls among the events of a trace, as `eptrace export --format jsonl` prints them.
-pub(super) fn traced(events: &[Value]) -> Result<Calls> {
+pub(in crate::vmtest) fn traced(events: &[Value]) -> Result<Calls> {
     let mut calls = Calls::new();
     let mut begun: BTreeMap<u64, &Value> = BTreeMap::new();
     let further = further(events)?;
@@ -313,22 +324,17 @@ mod tests {
     #[test]
     fn a_thread_that_was_killed_in_a_wait_may_have_waited_for_anything() {
         let killed = of_strace("epoll_wait(6,  <unfinished ...>) = ?").unwrap();
-        assert_eq!(killed, Some(Call::Killed));
-        let seen = Calls::from([(7, vec![Call::Killed])]);
-        let wait = |kind: &str| json!({"event": kind, "tid": 7, "epfd": 6, "timeout_ns": -1, "maxevents": 1, "ret": -4, "errno": "EINTR"});
-        assert!(equal(&seen, &traced(&[wait("wait-enter"), wait("wait-exit")]).unwrap()).is_ok());
-        assert!(
-            equal(
-                &seen,
-                &traced(&[wait("ctl")].map(|mut ctl| {
-                    ctl["op"] = json!("DEL");
-                    ctl["fd"] = json!(1);
-                    ctl
-                }))
-                .unwrap()
-            )
-            .is_err()
-        );
+        assert_eq!(killed, Some(Call::Killed { epfd: 6 }));
+        let seen = Calls::from([(7, killed.into_iter().collect())]);
+        let wait = |epfd: i32, ret: i32, errno: Value| {
+            let of = |kind: &str| json!({"event": kind, "tid": 7, "epfd": epfd, "timeout_ns": -1, "maxevents": 1, "ret": ret, "errno": errno});
+            equal(&seen, &traced(&["wait-enter", "wait-exit"].map(of)).unwrap()).is_ok()
+        };
+        assert!(wait(6, -4, json!("EINTR")));
+        assert!(!wait(7, -4, json!("EINTR")));
+        assert!(!wait(6, 0, Value::Null));
+        let ctl = json!({"event": "ctl", "tid": 7, "epfd": 6, "op": "EPOLL_CTL_DEL", "fd": 1, "ret": 0});
+        assert!(equal(&seen, &traced(&[ctl]).unwrap()).is_err());
         assert!(of_strace("accept(3,  <unfinished ...>) = ?").is_err());
     }
 }
