@@ -125,7 +125,8 @@ impl Counted {
         *match op {
             libc::EPOLL_CTL_ADD => &mut self.counts.ctl_add,
             libc::EPOLL_CTL_MOD => &mut self.counts.ctl_mod,
-            _ => &mut self.counts.ctl_del,
+            libc::EPOLL_CTL_DEL => &mut self.counts.ctl_del,
+            _ => &mut self.counts.ctl_other,
         } += 1;
         self.counts.ctl_failed += u64::from(failed);
     }

@@ -54,6 +54,8 @@ enum Scene {
     Reuse,
     /// Eventpolls in eventpolls, as deep as the kernel lets them
     Nested,
+    /// Threads that sleep in an eventpoll and in one that watches it
+    Inner,
     /// `epoll_pwait` and `epoll_pwait2` with signals and timeouts
     Waits,
     /// Threads that come and go
@@ -64,6 +66,8 @@ enum Scene {
     Busy,
     /// `epoll_ctl` and `epoll_wait` through io_uring
     Uring,
+    /// A thread becomes another program
+    Exec,
 }
 
 #[derive(Debug, Serialize)]
@@ -119,11 +123,13 @@ fn play(scene: Scene, cast: &mut Cast) -> Result<()> {
         Scene::Closed => threads::closed(cast),
         Scene::Reuse => reuse(&mut cast.own),
         Scene::Nested => nested(&mut cast.own),
+        Scene::Inner => threads::inner(cast),
         Scene::Waits => waits::all(cast),
         Scene::Threads => threads::come_and_go(cast),
         Scene::Data => data(&mut cast.own),
         Scene::Busy => waits::busy(cast),
         Scene::Uring => uring::all(cast),
+        Scene::Exec => threads::exec(cast),
     }
 }
 

@@ -13,7 +13,9 @@ pub(crate) struct Counts {
     pub(crate) ctl_add: u64,
     pub(crate) ctl_mod: u64,
     pub(crate) ctl_del: u64,
-    /// Those of the three above that failed.
+    /// Those that ask for none of the three.
+    pub(crate) ctl_other: u64,
+    /// Those of the four above that failed.
     pub(crate) ctl_failed: u64,
     /// `epoll_wait` calls that came back, whatever they returned.
     pub(crate) waits: u64,
@@ -91,6 +93,7 @@ impl Counts {
             ctl_add: self.ctl_add - before.ctl_add,
             ctl_mod: self.ctl_mod - before.ctl_mod,
             ctl_del: self.ctl_del - before.ctl_del,
+            ctl_other: self.ctl_other - before.ctl_other,
             ctl_failed: self.ctl_failed - before.ctl_failed,
             waits: self.waits - before.waits,
             uring_waits: self.uring_waits - before.uring_waits,
@@ -108,6 +111,7 @@ impl Counts {
         self.ctl_add += other.ctl_add;
         self.ctl_mod += other.ctl_mod;
         self.ctl_del += other.ctl_del;
+        self.ctl_other += other.ctl_other;
         self.ctl_failed += other.ctl_failed;
         self.timeouts += other.timeouts;
         self.interrupted += other.interrupted;

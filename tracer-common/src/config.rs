@@ -146,6 +146,10 @@ pub struct Layout {
     pub task_stack: u32,
     /// `task_struct.self_exec_id`
     pub task_self_exec_id: u32,
+    /// `io_epoll.epfd`
+    pub io_epoll_epfd: u32,
+    /// `sock_common.skc_flags`
+    pub skc_flags: u32,
 }
 
 impl Layout {
@@ -219,6 +223,8 @@ impl Layout {
         pipe_tail: OFFSET_UNKNOWN,
         task_stack: OFFSET_UNKNOWN,
         task_self_exec_id: OFFSET_UNKNOWN,
+        io_epoll_epfd: OFFSET_UNKNOWN,
+        skc_flags: OFFSET_UNKNOWN,
     };
 }
 
@@ -330,8 +336,8 @@ impl Config {
     };
 }
 
-const _: () = assert!(size_of::<Layout>() == 68 * 4);
-const _: () = assert!(size_of::<Config>() == 68 * 4 + 4 * 8 + 14 * 4 && align_of::<Config>() == 8);
+const _: () = assert!(size_of::<Layout>() == 70 * 4);
+const _: () = assert!(size_of::<Config>() == 70 * 4 + 4 * 8 + 14 * 4 && align_of::<Config>() == 8);
 
 #[cfg(test)]
 mod tests {

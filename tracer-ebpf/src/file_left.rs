@@ -14,10 +14,9 @@ const AF_INET6: u16 = 10;
 const STREAM: u16 = 1;
 /// `IPPROTO_TCP` (uapi/linux/in.h)
 const TCP: u16 = 6;
-/// `TCP_ESTABLISHED`, `TCP_FIN_WAIT1`, `TCP_FIN_WAIT2`, `TCP_LISTEN` (include/net/tcp_states.h)
-const ESTABLISHED: u8 = 1;
-const FIN_WAIT1: u8 = 4;
-const FIN_WAIT2: u8 = 5;
+/// `1 << SOCK_DONE` (`enum sock_flags`, include/net/sock.h, 5.10 to 7.3): the peer's FIN has come.
+const SOCK_DONE: u64 = 1 << 1;
+/// `TCP_LISTEN` (include/net/tcp_states.h)
 const LISTEN: u8 = 10;
 
 /// Bytes of a TCP connection, connections of a listening socket, messages of a unix socket, buffers of a pipe; [`LEFT_UNKNOWN`] of
@@ -66,6 +65,7 @@ fn socket(socket: u64) -> Result<u32, Miss> {
     let next: u32 = kread::kernel(sk + offset!(tcp_rcv_nxt) as u64)?;
     let copied: u32 = kread::kernel(sk + offset!(tcp_copied_seq) as u64)?;
     let left = next.wrapping_sub(copied);
-    // The peer's FIN takes a number of its own.
-    if state == ESTABLISHED || state == FIN_WAIT1 || state == FIN_WAIT2 { Ok(left) } else { Ok(left.saturating_sub(1)) }
+    let flags: u64 = kread::kernel(sk + offset!(skc_flags) as u64)?;
+    // The peer's FIN takes a number of its own; a reset has none.
+    Ok(if flags & SOCK_DONE != 0 { left.saturating_sub(1) } else { left })
 }

@@ -37,6 +37,9 @@ pub(crate) struct TaskState {
     pub(crate) accept_fd: i32,
     /// The room that an io_uring `EPOLL_WAIT` has for events.
     pub(crate) io_maxevents: i32,
+    /// The eventpoll's descriptor of an io_uring `EPOLL_CTL`.
+    pub(crate) io_epfd: i32,
+    pub(crate) pad: u32,
     /// An `epoll_ctl` in progress.
     pub(crate) ctl: Call,
     /// The listening file that was described last.
@@ -74,6 +77,8 @@ static EMPTY: TaskState = TaskState {
     io_wait_ns: 0,
     accept_fd: -1,
     io_maxevents: 0,
+    io_epfd: -1,
+    pad: 0,
     ctl: Call::NONE,
     described: 0,
     changing: 0,

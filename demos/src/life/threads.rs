@@ -1,12 +1,15 @@
 //! Threads that wait while others close, and threads that come and go.
 
-use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::convert::Infallible;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::thread;
 
 use anyhow::{Context as _, Result, anyhow};
 
 use super::{Cast, IN, add, expect, poll, wait};
+use crate::child::Child;
 use crate::counted::Counted;
 use crate::fds::{epoll, eventfd, lower, raise};
 use crate::truth::Counts;
@@ -54,6 +57,65 @@ pub(super) fn closed(cast: &mut Cast) -> Result<()> {
     raise(&file)?;
     cast.others.push(joined(waiter)?);
     Ok(())
+}
+
+/// One sleeps in the outer eventpoll, two in the inner one. What comes wakes the outer sleeper and one of the others; whoever looks first and
+/// leaves the item ready wakes the third.
+pub(super) fn inner(cast: &mut Cast) -> Result<()> {
+    let (outer, inner, file) = (epoll()?, epoll()?, eventfd(0)?);
+    add(&mut cast.own, inner.as_raw_fd(), file.as_raw_fd(), IN, 1)?;
+    add(&mut cast.own, outer.as_raw_fd(), inner.as_raw_fd(), IN, 2)?;
+    let mut sleepers = Vec::new();
+    for number in [&inner, &inner, &outer].map(AsRawFd::as_raw_fd) {
+        let (tell, told) = std::sync::mpsc::channel();
+        let sleeper = thread(move |calls| {
+            tell.send(nix::unistd::gettid().as_raw()).context("tell the number")?;
+            expect("a sleeper", wait(calls, number, -1), 1)
+        });
+        until_asleep(told.recv().context("hear the number")?)?;
+        sleepers.push(sleeper);
+    }
+    raise(&file)?;
+    for sleeper in sleepers {
+        cast.others.push(joined(sleeper)?);
+    }
+    expect("after all sleepers", poll(&mut cast.own, inner.as_raw_fd()), 1)
+}
+
+/// The thread goes on under the number of its process; its own is nobody's from then on.
+pub(super) fn exec(cast: &mut Cast) -> Result<()> {
+    let (epoll, file, number) = (epoll()?, eventfd(1)?, eventfd(0)?);
+    add(&mut cast.own, epoll.as_raw_fd(), file.as_raw_fd(), IN, 7)?;
+    let child = Child::fork(|_, told| {
+        let (epoll, number) = (epoll.as_raw_fd(), number.try_clone().context("dup")?);
+        let told = told.try_clone().context("dup")?;
+        thread::spawn(move || {
+            let Err(error) = becomes_another(epoll, &number, told);
+            eprintln!("demos: {error:#}");
+            // SAFETY: ends the process without running what belongs to its parent.
+            unsafe { libc::_exit(1) }
+        });
+        loop {
+            thread::park();
+        }
+    })?;
+    let (_, counts) = child.join()?;
+    let mut tid = [0; 8];
+    nix::unistd::read(&number, &mut tid).context("read the thread's number")?;
+    cast.others.push((i32::try_from(u64::from_ne_bytes(tid)).context("the thread's number")?, counts));
+    Ok(())
+}
+
+/// Waits once, tells its number and what it counted, and becomes a program that does nothing.
+fn becomes_another(epoll: i32, number: &OwnedFd, told: UnixStream) -> Result<Infallible> {
+    let mut calls = Counted::default();
+    expect("a thread", poll(&mut calls, epoll), 1)?;
+    let tid = u64::from(nix::unistd::gettid().as_raw().cast_unsigned());
+    nix::unistd::write(number, &tid.to_ne_bytes()).context("tell the thread's number")?;
+    serde_json::to_writer(told, &calls.counts()).context("tell the counts")?;
+    let nowhere = std::fs::File::options().write(true).open("/dev/null").context("open /dev/null")?;
+    nix::unistd::dup2_stdout(nowhere).context("dup2")?;
+    nix::unistd::execv(c"/proc/self/exe", &[c"demos", c"--version"]).context("execv")
 }
 
 pub(super) fn come_and_go(cast: &mut Cast) -> Result<()> {

@@ -147,6 +147,34 @@ fn nonsense(cast: &mut Cast, epoll: &OwnedFd, file: &OwnedFd) -> Result<()> {
         ensure!(found == Err(errno), "a wait that makes no sense ended with {found:?}, not with {errno}");
         told(cast, epfd, 0, maxevents, found)?;
     }
+    for op in [0, 9] {
+        let found = cast.own.ctl(epoll.as_raw_fd(), op, file.as_raw_fd(), Some((IN, 0)));
+        ensure!(found == Err(Errno::EINVAL), "an operation that there is not ended with {found:?}");
+    }
+    refused(epoll, file)
+}
+
+/// Calls that the kernel refuses before they come to epoll: an event that cannot be read, a set of signals and a time that make no sense.
+/// They count as none.
+fn refused(epoll: &OwnedFd, file: &OwnedFd) -> Result<()> {
+    let (epfd, fd) = (epoll.as_raw_fd(), file.as_raw_fd());
+    let mut room = libc::epoll_event { events: 0, u64: 0 };
+    let room = &raw mut room;
+    let signals = 0_u64;
+    let never = [0_i64, 2_000_000_000];
+    // SAFETY: the kernel finds out that there is no event at address 1.
+    let unreadable = unsafe { libc::syscall(libc::SYS_epoll_ctl, epfd, libc::EPOLL_CTL_ADD, fd, 1) };
+    ensure!(unreadable < 0 && Errno::last() == Errno::EFAULT, "an ADD without an event: {}", Errno::last());
+    // SAFETY: room for an event, and a set that lives during the call and has another size than the kernel's.
+    let odd = unsafe { libc::syscall(libc::SYS_epoll_pwait, epfd, room, 1, 0, &raw const signals, 7) };
+    ensure!(odd < 0 && Errno::last() == Errno::EINVAL, "a set of signals of 7 bytes: {}", Errno::last());
+    // SAFETY: as above, and a time that lives during the call.
+    let late = unsafe { libc::syscall(libc::SYS_epoll_pwait2, epfd, room, 1, never.as_ptr(), 0, size_of::<u64>()) };
+    ensure!(
+        late < 0 && matches!(Errno::last(), Errno::EINVAL | Errno::ENOSYS),
+        "too many nanoseconds: {}",
+        Errno::last()
+    );
     Ok(())
 }
 

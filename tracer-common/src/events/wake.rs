@@ -6,11 +6,11 @@ use crate::Header;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u32)]
 pub enum WakeCause {
-    /// The current task's own doing outside a wait: ready at ADD or MOD, or the end of an eventpoll.
+    /// The current task's own `epoll_ctl`: an item was ready when it was added or changed.
     Task = 0,
     /// `ep_poll_callback`, on this CPU, at [`Wake::cause_ts`].
     Callback = 1,
-    /// The current task's scan left items on the ready list (`ep_done_scan`).
+    /// The current task's scan left items on the ready list (`ep_done_scan`): for a wait in this eventpoll, or for one that watches it.
     Scan = 2,
 }
 

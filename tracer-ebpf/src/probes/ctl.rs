@@ -8,6 +8,7 @@ use aya_ebpf::programs::{FEntryContext, FExitContext, ProbeContext, RetProbeCont
 use tracer_common::events::{Ctl, audit_moment, ctl_flags};
 use tracer_common::{EP_PRIVATE_BITS, Hook, Miss};
 
+use super::wait::EFAULT;
 use crate::audit::Snapshot;
 use crate::emit::{Now, count, current_tid, emit, settle};
 use crate::epitem::find;
@@ -76,9 +77,9 @@ with_twins! {
 
 /// Whether a call of the current task was seen to begin and not to end.
 #[inline(always)]
-fn under_way() -> bool {
+pub(super) fn under_way() -> bool {
     // SAFETY: a map value outlives the program's run; only this task's own calls write to it.
-    tasks::get(current_tid()).is_some_and(|state| unsafe { (*state).ctl.op } != 0)
+    tasks::get(current_tid()).is_some_and(|state| unsafe { (*state).ctl.begun } != 0)
 }
 
 /// A call begins, and the task's last one has not ended: it was io_uring's, and beyond the kretprobe's instances.
@@ -94,17 +95,17 @@ pub(crate) fn count_unended() {
 #[repr(C)]
 pub(crate) struct Call {
     pub(crate) epfd: i32,
-    /// 0 when there is none.
     pub(crate) op: i32,
     pub(crate) fd: i32,
-    pub(crate) pad: u32,
+    /// 0 when there is no call.
+    pub(crate) begun: u32,
     pub(crate) ep: u64,
     pub(crate) file: u64,
     pub(crate) event: Given,
 }
 
 impl Call {
-    pub(crate) const NONE: Self = Self { epfd: -1, op: 0, fd: -1, pad: 0, ep: 0, file: 0, event: Given::NONE };
+    pub(crate) const NONE: Self = Self { epfd: -1, op: 0, fd: -1, begun: 0, ep: 0, file: 0, event: Given::NONE };
 }
 
 /// The `epoll_event` of an `epoll_ctl`, read while the call runs: it lies on the kernel's stack.
@@ -151,7 +152,7 @@ fn begins(epfd: i32, op: i32, fd: i32, event: u64) -> Result<(), Miss> {
         return Ok(());
     }
     let file = files::of_current(fd)?;
-    keep(Call { epfd, op, fd, pad: 0, ep, file, event: Given::at(op, event) })
+    keep(Call { epfd, op, fd, begun: 1, ep, file, event: Given::at(op, event) })
 }
 
 /// Keeps a call of the current task until it ends.
@@ -164,7 +165,7 @@ pub(crate) fn keep(call: Call) -> Result<(), Miss> {
     let state = tasks::get_or_make(now.tid)?;
     // SAFETY: a map value outlives the program's run; only this task's own calls write to it.
     let last = unsafe { core::mem::replace(&mut (*state).ctl, call) };
-    if audit::on() && last.op != 0 && last.ep != 0 {
+    if audit::on() && last.begun != 0 && last.ep != 0 {
         audit::end(last.ep);
     }
     rescue::begins(state, Point::Ctl);
@@ -183,14 +184,14 @@ pub(crate) fn ended(ctx: *mut c_void, ret: i32) -> Result<(), Miss> {
     if !filter::enabled() {
         return Ok(());
     }
-    let Some(state) = tasks::get(current_tid()) else { return unseen() };
+    let Some(state) = tasks::get(current_tid()) else { return unseen(ret) };
     // SAFETY: as in `keep`.
     let call = unsafe { (*state).ctl };
-    if call.op == 0 {
-        return unseen();
+    if call.begun == 0 {
+        return unseen(ret);
     }
     // SAFETY: as in `keep`.
-    unsafe { (*state).ctl.op = 0 };
+    unsafe { (*state).ctl.begun = 0 };
     let raced = audit::on() && {
         // SAFETY: as in `keep`.
         let [begun, ended] = unsafe { (*state).ctl_changes };
@@ -204,10 +205,11 @@ pub(crate) fn ended(ctx: *mut c_void, ret: i32) -> Result<(), Miss> {
     result
 }
 
-/// A call that ends without having begun: it began before tracing did, or has nothing to do with it.
+/// A call that ends without having begun: it began before tracing did, or has nothing to do with it, or could not read its event and never
+/// came to epoll.
 #[inline(always)]
-fn unseen() -> Result<(), Miss> {
-    if filter::traced(Now::task().tgid) { Err(Miss::NoEntry) } else { Ok(()) }
+fn unseen(ret: i32) -> Result<(), Miss> {
+    if ret != EFAULT && filter::traced(Now::task().tgid) { Err(Miss::NoEntry) } else { Ok(()) }
 }
 
 #[inline(always)]

@@ -9,12 +9,12 @@ use aya_ebpf::EbpfContext as _;
 use aya_ebpf::macros::{fentry, fexit, kprobe, kretprobe};
 use aya_ebpf::programs::{FEntryContext, FExitContext, ProbeContext, RetProbeContext};
 use tracer_common::events::{BY_IO_URING, WaitEnter};
-use tracer_common::{Hook, Miss};
+use tracer_common::{Hook, Miss, OFFSET_UNKNOWN};
 
 use super::ctl::{Call, Given, count_unended, ended, keep};
 use super::wait;
 use crate::emit::{Now, count, current_tid, emit, settle};
-use crate::globals::config;
+use crate::globals::{config, offset};
 use crate::rescue::{Point, with_twins};
 use crate::tasks::{IN_IO_CTL, IN_WAIT};
 use crate::{files, filter, kread, tasks};
@@ -22,14 +22,17 @@ use crate::{files, filter, kread, tasks};
 with_twins! {
     /// 5.10 to 7.3: `int io_epoll_ctl(struct io_kiocb *req, unsigned int issue_flags)`; 5.10: `bool force_nonblock` and a third argument.
     fentry [IO_CTL_FENTRY: io_ctl_fentry, io_ctl_fentry_2, io_ctl_fentry_3, io_ctl_fentry_4](ctx: FEntryContext) -> u32 {
-        (Point::IoCtlBegins, Hook::Ctl) => { io_begins() }
+        (Point::IoCtlBegins, Hook::Ctl) => { io_begins(ctx.arg(0)) }
     }
 }
 
 /// As [`io_ctl_fentry`].
 #[kprobe]
-pub fn io_ctl_kprobe(_ctx: ProbeContext) -> u32 {
-    if filter::enabled() { io_begins() } else { 0 }
+pub fn io_ctl_kprobe(ctx: ProbeContext) -> u32 {
+    match ctx.arg(0) {
+        Some(request) if filter::enabled() => io_begins(request),
+        _ => 0,
+    }
 }
 
 with_twins! {
@@ -88,11 +91,18 @@ fn in_io_ctl() -> bool {
     filter::enabled() && tasks::has(current_tid(), IN_IO_CTL)
 }
 
+/// The request's own data lies at its beginning (`struct io_kiocb`, include/linux/io_uring_types.h, and `struct io_epoll`,
+/// io_uring/epoll.c, 5.10 to 7.3).
 #[inline(always)]
-fn io_begins() -> u32 {
+fn io_begins(request: u64) -> u32 {
+    let place = offset!(io_epoll_epfd);
+    let epfd = if place == OFFSET_UNKNOWN as usize { -1 } else { kread::kernel(request + place as u64).unwrap_or(-1) };
     match tasks::get_or_make(current_tid()) {
         // SAFETY: a map value outlives the program's run; only this task's own calls write to it.
-        Ok(state) => unsafe { (*state).flags |= IN_IO_CTL },
+        Ok(state) => unsafe {
+            (*state).flags |= IN_IO_CTL;
+            (*state).io_epfd = epfd;
+        },
         Err(miss) => count(Hook::Ctl, miss),
     }
     0
@@ -123,7 +133,9 @@ fn file_call(eventpoll: u64, op: i32, key: u64, event: u64) -> Result<(), Miss> 
     let (ep, _) = files::eventpoll(eventpoll)?;
     let file: u64 = kread::kernel(key)?;
     let fd: i32 = kread::kernel(key + 8)?;
-    keep(Call { epfd: -1, op, fd, pad: 0, ep, file, event: Given::at(op, event) })
+    // SAFETY: a map value outlives the program's run.
+    let epfd = tasks::get(current_tid()).map_or(-1, |state| unsafe { (*state).io_epfd });
+    keep(Call { epfd, op, fd, begun: 1, ep, file, event: Given::at(op, event) })
 }
 
 with_twins! {

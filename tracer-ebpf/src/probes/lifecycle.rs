@@ -22,7 +22,7 @@ with_twins! {
 with_twins! {
     /// 5.10 to 7.3: `sched_process_exec(struct task_struct *p, pid_t old_pid, struct linux_binprm *bprm)`
     raw_tracepoint [PROCESS_EXEC: process_exec, process_exec_2, process_exec_3, process_exec_4](ctx: RawTracePointContext) -> i32 {
-        (Point::Exec, Hook::Lifecycle) => { settle(Hook::Lifecycle, exec()) }
+        (Point::Exec, Hook::Lifecycle) => { settle(Hook::Lifecycle, exec(ctx.arg(1))) }
     }
 }
 
@@ -81,13 +81,23 @@ fn fork(child: u64) -> Result<(), Miss> {
     })
 }
 
+/// A thread that is not the leader takes the leader's number with it: the one that it had is nobody's from then on (`de_thread`,
+/// fs/exec.c, 5.10 to 7.3), and no other tracepoint says so.
 #[inline(always)]
-fn exec() -> Result<(), Miss> {
+fn exec(before: i32) -> Result<(), Miss> {
     let now = Now::take();
     if !filter::traced(now.tgid) {
         return Ok(());
     }
     let comm = bpf_get_current_comm().map_err(|_| Miss::ReadFailed)?;
+    let before = Now { tid: before as u32, ..now };
+    if before.tid != now.tid {
+        tasks::forget(before.tid);
+        emit::<TaskExit>(before, |record| {
+            // SAFETY: `emit` gives a slot for one record.
+            unsafe { (*record).comm = comm };
+        })?;
+    }
     emit::<TaskName>(now, |record| {
         // SAFETY: `emit` gives a slot for one record.
         unsafe { (*record).comm = comm };

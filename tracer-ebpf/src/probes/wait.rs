@@ -198,6 +198,8 @@ pub(super) fn exit(ctx: *mut c_void, ret: i32) -> Result<(), Miss> {
             user_events = (*state).user_events;
             (*state).flags &= !IN_WAIT;
         },
+        // Signals or a time that make no sense: it never came to epoll.
+        Some(state) if unsafe { (*state).flags } & NAMED != 0 && refused(ret) => return Ok(()),
         _ if filter::traced(now.tgid) => count(Hook::WaitExit, Miss::NoEntry),
         _ => return Ok(()),
     }
@@ -223,6 +225,16 @@ pub(super) fn exit(ctx: *mut c_void, ret: i32) -> Result<(), Miss> {
     }
     Ok(())
 }
+
+/// Whether the kernel answers so to a call that it refuses before it looks at the eventpoll (`set_user_sigmask`, kernel/signal.c;
+/// `get_timespec64`, `poll_select_set_timeout`, 5.10 to 7.3).
+#[inline(always)]
+const fn refused(ret: i32) -> bool {
+    ret == EFAULT || ret == EINVAL
+}
+
+pub(super) const EFAULT: i32 = -14;
+const EINVAL: i32 = -22;
 
 /// What matters of a `struct epoll_event` in user memory (uapi/linux/eventpoll.h).
 struct UserEvent {

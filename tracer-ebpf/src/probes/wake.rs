@@ -6,7 +6,7 @@ use aya_ebpf::programs::{FExitContext, ProbeContext, RetProbeContext};
 use tracer_common::events::{Wake, WakeCause};
 use tracer_common::{Hook, Miss};
 
-use super::path;
+use super::{ctl, path};
 use crate::emit::{Now, emit, settle};
 use crate::globals::offset;
 use crate::{context, filter, kread, tasks};
@@ -84,10 +84,14 @@ fn body(entry: u64, ret: i32) -> Result<(), Miss> {
         }
         (WakeCause::Callback, cause_ep)
     } else {
-        match tasks::waits_on(now.tid) {
-            0 => (WakeCause::Task, 0),
-            ep => (WakeCause::Scan, ep),
-        }
+        // A scan wakes, also one for a task that waits elsewhere or polls; an item that is ready when it is added wakes too.
+        let cause = if ctl::under_way() { WakeCause::Task } else { WakeCause::Scan };
+        // Of a task that slept before tracing began only the chain of wakes says where.
+        let ep = match tasks::waits_on(tid) {
+            0 => tasks::waits_on(now.tid),
+            ep => ep,
+        };
+        (cause, ep)
     };
     emit::<Wake>(now, |record| {
         // SAFETY: `emit` gives a slot for one record.

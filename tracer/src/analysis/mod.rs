@@ -26,6 +26,6 @@ pub use latency::LatencyRow;
 pub use report::{
     AuditRow, DifferenceRow, EventpollRow, Lost, LostRow, Report, SCHEMA_VERSION, SourceRow, TaskRow, Totals,
 };
-pub(crate) use source::{description, file_kind};
+pub(crate) use source::{description, file_kind, ip};
 pub use spread::Spread;
 pub use verdict::{HERD_MEAN_WASTED, HERD_MIN_WORKERS, Verdict};

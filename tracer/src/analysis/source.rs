@@ -189,7 +189,16 @@ fn transport(info: &FileInfo) -> &'static str {
 }
 
 fn address(family: u16, bytes: [u8; 16], port: u16) -> String {
-    let [a, b, c, d, ..] = bytes;
-    let ip = if family == AF_INET { IpAddr::V4(Ipv4Addr::new(a, b, c, d)) } else { IpAddr::V6(Ipv6Addr::from(bytes)) };
+    let ip = ip(family, bytes).unwrap_or(IpAddr::V6(bytes.into()));
     std::net::SocketAddr::new(ip, port).to_string()
+}
+
+/// The address of a socket of this family; `None` where it has none.
+pub(crate) fn ip(family: u16, bytes: [u8; 16]) -> Option<IpAddr> {
+    let [a, b, c, d, ..] = bytes;
+    match family {
+        AF_INET => Some(Ipv4Addr::new(a, b, c, d).into()),
+        AF_INET6 => Some(Ipv6Addr::from(bytes).into()),
+        _ => None,
+    }
 }

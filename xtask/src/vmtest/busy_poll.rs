@@ -16,9 +16,9 @@ use crate::vmtest::Case;
 const UP: &str = r"
 ifconfig eth0 10.0.2.15 netmask 255.255.255.0 up || exit 1
 card=$(basename $(readlink /sys/class/net/eth0/device))
-interrupts=$(sed -n s/:.*$card.*//p /proc/interrupts)
-[ -n $interrupts ] || exit 1
-for interrupt in $interrupts; do echo 1 > /proc/irq/$interrupt/smp_affinity || exit 1; done
+set -- $(sed -n s/:.*$card.*//p /proc/interrupts)
+[ $# -gt 0 ] || exit 1
+for interrupt; do echo 1 > /proc/irq/$interrupt/smp_affinity || exit 1; done
 case $(uname -r) in 5.* | 6.[0-8].*) echo 10000000 > /proc/sys/net/core/busy_poll ;; esac";
 const DOWN: &str = "echo 0 > /proc/sys/net/core/busy_poll; ifconfig eth0 down";
 const TIMEOUT_S: u64 = 10;

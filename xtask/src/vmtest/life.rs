@@ -7,8 +7,11 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
 use super::again::{self, Run};
-use super::recorded::{REPORT, Said, audited, equal, jobs, said};
+use super::recorded::{MORE, REPORT, Said, TRACE, audited, equal, jobs, said};
 use super::version;
+use crate::herd::outcome::succeeded;
+use crate::vm::plan::Job;
+use crate::vm::session::JobResult;
 use crate::vmtest::Case;
 
 pub(super) fn cases() -> Vec<Case> {
@@ -18,7 +21,7 @@ pub(super) fn cases() -> Vec<Case> {
 fn case(backend: &'static str) -> Case {
     Case {
         name: format!("ordinary life of eventpolls: counts and lists are exact with {backend}"),
-        jobs: again::jobs(1, REPORT, |_| jobs(backend, &["--audit"], &["demos", "life", "--json"], [])),
+        jobs: again::jobs(1, REPORT, |_| jobs(backend, &["--audit"], &["demos", "life", "--json"], [unnamed()])),
         check: Box::new(move |results| {
             again::judge(results, |results| {
                 let Said { demo, report, outcome } = said(results, backend)?;
@@ -26,6 +29,7 @@ fn case(backend: &'static str) -> Case {
                 Run::of(&report, || {
                     equal(&outcome)?;
                     all_gone(&report)?;
+                    named(&results[MORE])?;
                     audited(&report)
                 })
             })
@@ -44,6 +48,22 @@ fn whole(demo: &Value, kernel: &str) -> Result<()> {
     let version = version(kernel)?;
     let expected: BTreeSet<&str> = SINCE.iter().filter(|(_, since)| version < *since).map(|(what, _)| *what).collect();
     ensure!(missing == expected, "{kernel} should be without {expected:?}, and the demo went without {missing:?}");
+    Ok(())
+}
+
+/// Counts the calls of `epoll_ctl` whose eventpoll has no number. The demo has none such, through io_uring neither.
+fn unnamed() -> Job {
+    let script = format!(
+        "eptrace export --format jsonl {TRACE} > lines || exit 1\n\
+         grep -F '\"event\":\"ctl\"' lines | grep -c -F '\"epfd\":-1'; rm lines"
+    );
+    Job::new("calls of an eventpoll without a number", &["sh", "-c", &script], 120)
+}
+
+fn named(counted: &JobResult) -> Result<()> {
+    succeeded(counted, "counting calls of an eventpoll without a number")?;
+    let number = counted.out();
+    ensure!(number.trim() == "0", "{} calls are said to be of an eventpoll without a number", number.trim());
     Ok(())
 }
 

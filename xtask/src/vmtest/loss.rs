@@ -13,7 +13,8 @@ use crate::vmtest::Case;
 pub(super) const ON_PURPOSE: &str = "the recording that loses on purpose";
 
 /// The demo stops itself twice. Between the two the tracer is stopped, and there are more events than the smallest buffer holds; what
-/// comes after the second is so little that the buffer holds it all, once the tracer has emptied it and the file has grown.
+/// comes after the second is so little that the buffer holds it all, once the tracer has emptied it: the file has grown, and the tracer
+/// sleeps again.
 const CYCLE: &str = r#"
 rm -f ready
 file=/tmp/loss.eptrace
@@ -26,6 +27,7 @@ until_stopped_at() {
     until [ "$(written)" -ge $1 ] && grep -q '^State:.T' /proc/$demo/status; do running; usleep 10000; done
 }
 size() { stat -c %s $file; }
+sleeps() { ! grep -q '^State:.[^S]' /proc/$tracer/task/*/status; }
 until [ -e ready ]; do running; usleep 10000; done
 until demo=$(pidof demos); do running; usleep 10000; done
 until_stopped_at 1000
@@ -34,7 +36,7 @@ before=$(size)
 kill -CONT $demo
 until_stopped_at 30000
 kill -CONT $tracer
-until [ "$(size)" -gt "$before" ]; do running; usleep 10000; done
+until [ "$(size)" -gt "$before" ] && sleeps; do running; usleep 10000; done
 kill -CONT $demo
 wait $tracer
 "#;

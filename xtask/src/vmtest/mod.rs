@@ -27,6 +27,7 @@ mod stays;
 mod steps;
 pub(crate) mod terminal;
 mod waits;
+mod wakes;
 
 use anyhow::{Result, bail};
 
@@ -114,6 +115,7 @@ fn each() -> Vec<Case> {
     cases.extend(limits::cases());
     cases.extend(life::cases());
     cases.extend(waits::cases());
+    cases.extend(wakes::cases());
     cases.extend(reuse::cases());
     cases.extend(busy_poll::cases());
     cases.extend(stays::cases());

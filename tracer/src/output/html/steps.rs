@@ -67,7 +67,7 @@ pub(super) fn line(step: &Step) -> String {
 /// What woke a task.
 fn by(cause: u32) -> &'static str {
     match WakeCause::ALL.into_iter().find(|known| *known as u32 == cause) {
-        Some(WakeCause::Task) => "an epoll_ctl, or the end of the eventpoll",
+        Some(WakeCause::Task) => "an epoll_ctl",
         Some(WakeCause::Callback) => "a callback",
         Some(WakeCause::Scan) => "the end of another task's scan",
         None => "an unknown cause",

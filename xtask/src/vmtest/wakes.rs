@@ -1,0 +1,88 @@
+//! The scene `inner` of the demo `life`: two threads sleep in an eventpoll, one in another that watches it. Whoever wakes a thread, the
+//! wake is told of the eventpoll that the thread sleeps in.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
+
+use super::again::{self, Run};
+use super::recorded::{MORE, REPORT, Said, audited, equal, events, jobs, said};
+use crate::herd::outcome::lines;
+use crate::vmtest::Case;
+
+const DEMO: [&str; 5] = ["demos", "life", "--only", "inner", "--json"];
+/// The demo's own task does not sleep.
+const SLEEPERS: usize = 3;
+
+pub(super) fn cases() -> Vec<Case> {
+    ["fentry", "kprobe"].map(case).into()
+}
+
+fn case(backend: &'static str) -> Case {
+    Case {
+        name: format!("a wake is of the eventpoll that the woken task sleeps in with {backend}"),
+        jobs: again::jobs(1, REPORT, |_| jobs(backend, &["--audit"], &DEMO, [events(None)])),
+        check: Box::new(move |results| {
+            again::judge(results, |results| {
+                let Said { report, outcome, .. } = said(results, backend)?;
+                let events = lines(&results[MORE], "the events")?;
+                Run::of(&report, || {
+                    equal(&outcome)?;
+                    audited(&report)?;
+                    judge(&events)
+                })
+            })
+        }),
+    }
+}
+
+/// Every sleeper was woken, out of the eventpoll that it waited on. One was woken by a scan: the callbacks wake one of each eventpoll.
+fn judge(events: &[Value]) -> Result<()> {
+    let mut sleeps: BTreeMap<u64, &Value> = BTreeMap::new();
+    let (mut woken, mut by_scans) = (BTreeSet::new(), 0);
+    for event in events {
+        let number = |key: &str| event[key].as_u64().with_context(|| format!("no {key} in {event}"));
+        match event["event"].as_str() {
+            Some("wait-enter") => _ = sleeps.insert(number("tid")?, &event["ep"]),
+            Some("wait-exit") => _ = sleeps.remove(&number("tid")?),
+            Some("wake") => {
+                let tid = number("woken_tid")?;
+                let place =
+                    sleeps.get(&tid).with_context(|| format!("a task was woken that does not wait: {event}"))?;
+                ensure!(event["ep"] == **place, "a task was woken out of {}, and slept in {place}", event["ep"]);
+                woken.insert(tid);
+                by_scans += u64::from(event["cause"] == "scan");
+            }
+            _ => {}
+        }
+    }
+    ensure!(woken.len() == SLEEPERS, "{} tasks were woken, not {SLEEPERS}", woken.len());
+    ensure!(by_scans > 0, "no task was woken by a scan");
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::judge;
+    use serde_json::{Value, json};
+
+    fn trace(place: &str, cause: &str) -> Vec<Value> {
+        let waits = [(1, "0xa"), (2, "0xa"), (3, "0xb")];
+        let enter = waits.map(|(tid, ep)| json!({"event": "wait-enter", "tid": tid, "ep": ep}));
+        let wake =
+            |(tid, ep): (u64, &str), cause: &str| json!({"event": "wake", "woken_tid": tid, "ep": ep, "cause": cause});
+        let mut trace = enter.to_vec();
+        trace.extend([wake(waits[0], "callback"), wake(waits[2], "callback"), wake((2, place), cause)]);
+        trace
+    }
+
+    #[test]
+    fn a_wake_of_another_eventpoll_or_of_nobody_is_a_failure() {
+        assert!(judge(&trace("0xa", "scan")).is_ok());
+        assert!(judge(&trace("0xb", "scan")).is_err());
+        assert!(judge(&trace("0xa", "callback")).is_err());
+        assert!(judge(&trace("0xa", "scan")[1..]).is_err());
+        assert!(judge(&trace("0xa", "scan")[..5]).is_err());
+    }
+}
