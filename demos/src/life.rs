@@ -15,6 +15,7 @@ use clap::{Args, ValueEnum};
 use nix::errno::Errno;
 use serde::Serialize;
 
+use self::threads::Span;
 pub(crate) use self::threads::until_asleep;
 use self::waits::Wait;
 use crate::counted::Counted;
@@ -78,6 +79,8 @@ struct Outcome {
     missing: Vec<&'static str>,
     /// The waits of the scene `waits`, in their order.
     waits: Vec<Wait>,
+    /// How long the sleepers of the scene `inner` took to return.
+    spans: Vec<Span>,
     truth: Truth,
 }
 
@@ -90,6 +93,7 @@ struct Cast {
     in_namespace: Vec<(i32, i32)>,
     missing: Vec<&'static str>,
     waits: Vec<Wait>,
+    spans: Vec<Span>,
 }
 
 /// Runs the demo and returns what it prints.
@@ -105,8 +109,8 @@ pub(crate) fn run(options: &Options) -> Result<String> {
     for (tid, ns_tid) in cast.in_namespace {
         truth.in_namespace(tid, ns_tid);
     }
-    let (missing, waits) = (cast.missing, cast.waits);
-    let outcome = Outcome { demo: "life", pid: std::process::id(), missing, waits, truth };
+    let Cast { missing, waits, spans, .. } = cast;
+    let outcome = Outcome { demo: "life", pid: std::process::id(), missing, waits, spans, truth };
     if options.json {
         return serde_json::to_string(&outcome).map(|line| line + "\n").context("write the result as JSON");
     }

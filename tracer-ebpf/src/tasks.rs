@@ -156,6 +156,13 @@ pub(crate) fn forget(tid: u32) {
     let _ = TASKS.remove(tid);
 }
 
+/// The eventpoll that a task waits on, or waited on last: one that was just woken may have returned already. 0 when it has not waited.
+#[inline(always)]
+pub(crate) fn last_wait(tid: u32) -> u64 {
+    // SAFETY: a map value outlives the program's run.
+    get(tid).map_or(0, |state| unsafe { (*state).ep })
+}
+
 /// The eventpoll that a task waits on, 0 when it does not wait.
 #[inline(always)]
 pub(crate) fn waits_on(tid: u32) -> u64 {

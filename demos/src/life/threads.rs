@@ -3,10 +3,12 @@
 use std::convert::Infallible;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::thread;
+use std::time::Instant;
 
 use anyhow::{Context as _, Result, anyhow};
+use serde::Serialize;
 
 use super::{Cast, IN, add, expect, poll, wait};
 use crate::child::Child;
@@ -59,6 +61,13 @@ pub(super) fn closed(cast: &mut Cast) -> Result<()> {
     Ok(())
 }
 
+/// How long it was from before a write until a wait had returned what came of it, nanoseconds.
+#[derive(Debug, Serialize)]
+pub(super) struct Span {
+    epfd: i32,
+    ns: u64,
+}
+
 /// One sleeps in the outer eventpoll, two in the inner one. What comes wakes the outer sleeper and one of the others; whoever looks first and
 /// leaves the item ready wakes the third.
 pub(super) fn inner(cast: &mut Cast) -> Result<()> {
@@ -66,19 +75,27 @@ pub(super) fn inner(cast: &mut Cast) -> Result<()> {
     add(&mut cast.own, inner.as_raw_fd(), file.as_raw_fd(), IN, 1)?;
     add(&mut cast.own, outer.as_raw_fd(), inner.as_raw_fd(), IN, 2)?;
     let mut sleepers = Vec::new();
-    for number in [&inner, &inner, &outer].map(AsRawFd::as_raw_fd) {
+    let raised = Arc::new(OnceLock::new());
+    let (say, said) = std::sync::mpsc::channel();
+    for epfd in [&inner, &inner, &outer].map(AsRawFd::as_raw_fd) {
         let (tell, told) = std::sync::mpsc::channel();
+        let (say, raised) = (say.clone(), Arc::clone(&raised));
         let sleeper = thread(move |calls| {
             tell.send(nix::unistd::gettid().as_raw()).context("tell the number")?;
-            expect("a sleeper", wait(calls, number, -1), 1)
+            expect("a sleeper", wait(calls, epfd, -1), 1)?;
+            let since = raised.get().map(Instant::elapsed).context("the wait ended before it was to")?;
+            say.send(Span { epfd, ns: u64::try_from(since.as_nanos())? }).context("say how long it took")
         });
         until_asleep(told.recv().context("hear the number")?)?;
         sleepers.push(sleeper);
     }
+    raised.get_or_init(Instant::now);
     raise(&file)?;
     for sleeper in sleepers {
         cast.others.push(joined(sleeper)?);
     }
+    drop(say);
+    cast.spans.extend(said);
     expect("after all sleepers", poll(&mut cast.own, inner.as_raw_fd()), 1)
 }
 

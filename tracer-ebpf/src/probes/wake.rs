@@ -87,7 +87,7 @@ fn body(entry: u64, ret: i32) -> Result<(), Miss> {
         // A scan wakes, also one for a task that waits elsewhere or polls; an item that is ready when it is added wakes too.
         let cause = if ctl::under_way() { WakeCause::Task } else { WakeCause::Scan };
         // Of a task that slept before tracing began only the chain of wakes says where.
-        let ep = match tasks::waits_on(tid) {
+        let ep = match tasks::last_wait(tid) {
             0 => tasks::waits_on(now.tid),
             ep => ep,
         };
