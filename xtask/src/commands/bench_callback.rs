@@ -2,7 +2,7 @@
 //!
 //! The guest's clock ticks a nanosecond an instruction, so a time taken in it is a count: the same on any machine.
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use clap::Args;
 use serde::Serialize;
 use serde_json::Value;
@@ -92,18 +92,34 @@ pub(super) fn run(arguments: &CallbackArgs) -> Result<()> {
 
 fn measure(place: &Place<'_>, backend: &'static str, iterations: u32) -> Result<Row> {
     let iterations = iterations.to_string();
-    let jobs = ["none", "baseline", "eptrace"].map(|what| {
+    let round = KINDS.map(|what| {
         let argv = ["callback_cost", what, backend, "demos", "cycle", "--json", "--iterations", &iterations];
         Job::new(&format!("{what}, {backend}"), &argv, 300)
     });
+    let jobs: Vec<Job> = std::iter::repeat_n(round, ROUNDS).flatten().collect();
     let results = place.run(&jobs, &mut |_| {})?;
     let counts =
         results.iter().zip(&jobs).map(|(result, job)| instructions(result, &job.name)).collect::<Result<Vec<_>>>()?;
-    let (&[none, least, eptrace], [_, _, traced]) = (counts.as_slice(), results.as_slice()) else {
-        bail!("not every run was measured")
-    };
+    let [none, least, eptrace] = fewest(&counts);
+    let traced = results.get(KINDS.len() - 1).context("not every run was measured")?;
     let callbacks = callbacks(&traced.out()).context("callbacks were not counted")?;
     row(backend, callbacks, none, least, eptrace).context("the least that hooks cost is nothing: nothing was measured")
+}
+
+/// What is measured in each round, in this order.
+const KINDS: [&str; 3] = ["none", "baseline", "eptrace"];
+/// What else runs on the guest's one processor can only add instructions, so the fewest of some rounds are the program's own.
+const ROUNDS: usize = 3;
+
+/// The fewest instructions of each kind over all rounds.
+fn fewest(counts: &[f64]) -> [f64; KINDS.len()] {
+    let mut fewest = [f64::INFINITY; KINDS.len()];
+    for round in counts.chunks(KINDS.len()) {
+        for (least, count) in fewest.iter_mut().zip(round) {
+            *least = least.min(*count);
+        }
+    }
+    fewest
 }
 
 /// Callbacks of one iteration, from what the demo and the tracer printed: a line of JSON each.
@@ -123,13 +139,19 @@ fn row(backend: &'static str, callbacks: f64, none: f64, least: f64, eptrace: f6
 
 #[cfg(test)]
 mod tests {
-    use super::{Row, callbacks, row};
+    use super::{Row, callbacks, fewest, row};
 
     #[test]
     fn what_is_added_is_counted_for_one_callback() {
         let measured = row("fentry", 2.0, 1000.0, 1400.0, 1700.0);
         assert_eq!(measured, Some(Row { backend: "fentry", least: 200.0, eptrace: 350.0, times: 1.75 }));
         assert_eq!(row("fentry", 1.0, 1000.0, 1000.0, 1700.0), None);
+    }
+
+    #[test]
+    fn what_else_ran_in_a_round_does_not_count() {
+        let close = |found: [f64; 3], expected: [f64; 3]| found.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-9);
+        assert!(close(fewest(&[900.0, 200.0, 300.0, 100.0, 800.0, 310.0]), [100.0, 200.0, 300.0]));
     }
 
     #[test]
