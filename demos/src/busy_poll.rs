@@ -60,14 +60,10 @@ pub(crate) fn run(options: &Options) -> Result<String> {
     let card = napi_id(&stream)?;
     ensure!(card != 0, "no card with NAPI is on the way to {}", options.to);
     let epoll = epoll()?;
-    match poll_devices(&epoll, POLL_US) {
-        Ok(()) => {}
-        Err(Errno::ENOTTY | Errno::EINVAL) => ensure!(
-            all_poll()?,
-            "an eventpoll of this kernel cannot be told to poll (6.9 and later can): write microseconds to {ALL_POLL}"
-        ),
-        Err(other) => return Err(other).context("ioctl(EPIOCSPARAMS)"),
-    }
+    ensure!(
+        poll_devices(&epoll, POLL_US)? || all_poll()?,
+        "an eventpoll of this kernel cannot be told to poll (6.9 and later can): write microseconds to {ALL_POLL}"
+    );
     calls.ctl_raw(epoll.as_raw_fd(), libc::EPOLL_CTL_ADD, stream.as_raw_fd(), Some((libc::EPOLLIN.cast_unsigned(), 1)));
     ensure!(calls.counts().ctl_failed == 0, "epoll_ctl(EPOLL_CTL_ADD): {}", Errno::last());
     let before = polled()?;

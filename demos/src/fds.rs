@@ -41,14 +41,17 @@ struct Params {
 /// `EPIOCSPARAMS`: `_IOW(0x8a, 1, struct epoll_params)`.
 const EPIOCSPARAMS: libc::c_ulong = 0x4008_8a01;
 
-/// Tells an eventpoll to poll the devices of its sockets for so many microseconds before a wait in it sleeps.
-///
-/// A kernel before 6.9 answers `ENOTTY` or `EINVAL`.
-pub(crate) fn poll_devices(epoll: &OwnedFd, micros: u32) -> Result<(), Errno> {
+/// Tells an eventpoll to poll the devices of its sockets for so many microseconds before a wait in it sleeps. A kernel before 6.9 cannot be
+/// told: then `false`.
+pub(crate) fn poll_devices(epoll: &OwnedFd, micros: u32) -> Result<bool> {
     let params = Params { busy_poll_usecs: micros, busy_poll_budget: 8, prefer_busy_poll: 1, pad: 0 };
     // SAFETY: the kernel reads as many bytes as the structure has.
     let ret = unsafe { libc::ioctl(epoll.as_raw_fd(), EPIOCSPARAMS, &raw const params) };
-    Errno::result(ret).map(drop)
+    match Errno::result(ret) {
+        Ok(_) => Ok(true),
+        Err(Errno::ENOTTY | Errno::EINVAL) => Ok(false),
+        Err(other) => Err(other).context("ioctl(EPIOCSPARAMS)"),
+    }
 }
 
 /// The result of a call that gives a new descriptor.

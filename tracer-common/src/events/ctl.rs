@@ -94,3 +94,11 @@ pub struct FileInfo {
     /// `TCP_*` state: 10 is `TCP_LISTEN` (`include/net/tcp_states.h`).
     pub state: u8,
 }
+
+impl FileInfo {
+    /// Whether anything is told that only a socket has.
+    #[must_use]
+    pub const fn is_socket(&self) -> bool {
+        self.family != 0 || self.sock_type != 0 || self.state != 0 || self.local_port != 0 || self.remote_port != 0
+    }
+}

@@ -88,20 +88,21 @@ impl Model {
     /// Moves items from the overflow list to the ready list, where they have been since they were called back or soon after: those of which
     /// `certain` says whether it is certain that they are there.
     fn merge_where(&mut self, ep: EpId, certain: impl Fn(&Overflow) -> Option<bool>) {
-        let found = |id| Some((self.items.get(id)?.overflow?, id));
+        let found = |id| {
+            let overflow = self.items.get(id)?.overflow?;
+            Some((overflow, id, !certain(&overflow)?))
+        };
         let mut merged: Vec<_> = self.items.overflowed(ep).filter_map(found).collect();
-        merged.retain(|(overflow, _)| certain(overflow).is_some());
         if merged.is_empty() {
             return;
         }
-        merged.sort_unstable_by_key(|(overflow, id)| (overflow.rank, *id));
-        for (overflow, id) in &merged {
-            let overflow = Overflow { rank: self.next_rank(), ..*overflow };
-            let doubt = certain(&overflow) != Some(true);
+        merged.sort_unstable_by_key(|(overflow, id, _)| (overflow.rank, *id));
+        for (overflow, id, doubt) in merged {
+            let overflow = Overflow { rank: self.next_rank(), ..overflow };
             if doubt && let Some(ep) = self.eventpolls.get_mut(ep) {
                 ep.disorder = true;
             }
-            self.items.change(*id, |item| {
+            self.items.change(id, |item| {
                 item.overflow = None;
                 item.doubt |= doubt;
                 item.shown_ns = item.shown_ns.max(overflow.called_ns);

@@ -185,9 +185,7 @@ fn scan(e: &Scan, model: &Model) -> Value {
 }
 
 fn file_info(e: &FileInfo, info: &TraceInfo) -> Value {
-    // A file that is no socket has none of these.
-    let socket = (e.family, e.sock_type, e.state, e.local_port, e.remote_port) != (0, 0, 0, 0, 0);
-    let of_socket = |number: u16| socket.then_some(number);
+    let of_socket = |number: u16| e.is_socket().then_some(number);
     json!({ "file": address(e.file), "file_kind": info.file_kinds.get(&e.f_op).cloned().unwrap_or_else(|| hex(e.f_op)),
         "ino": e.ino, "family": of_socket(e.family), "sock_type": of_socket(e.sock_type.into()),
         "sock_state": of_socket(e.state.into()), "local_addr": ip(e.family, e.local),

@@ -227,7 +227,7 @@ impl Row for FileInfo {
             out.f_op.set(row, f_op);
         }
         out.ino.set(row, ino);
-        if (family, sock_type, state, local_port, remote_port) != (0, 0, 0, 0, 0) {
+        if self.is_socket() {
             out.family.set(row, family);
             out.sock_type.set(row, sock_type);
             out.sock_state.set(row, state);

@@ -146,7 +146,15 @@ fn file_pair(text: &str) -> Result<(PathBuf, String)> {
 
 #[cfg(test)]
 mod tests {
-    use super::file_pair;
+    use super::{VmArgs, file_pair};
+    use crate::vm::qemu::ECHO_SERVER;
+    use clap::Args as _;
+
+    #[test]
+    fn the_help_says_where_the_echo_server_is() {
+        let help = VmArgs::augment_args(clap::Command::new("vm")).render_long_help().to_string();
+        assert!(help.contains(ECHO_SERVER), "{help}");
+    }
 
     #[test]
     fn a_file_goes_to_its_own_path_or_to_the_one_given() {

@@ -49,7 +49,7 @@ pub(crate) struct Shape {
     pub(crate) memory_mb: u32,
     pub(crate) processors: u32,
     pub(crate) counting: bool,
-    /// Whether it has a network card, with an echo server at 10.0.2.100:7 behind it.
+    /// Whether it has a network card, with [`ECHO_SERVER`](crate::vm::qemu::ECHO_SERVER) behind it.
     pub(crate) network: bool,
 }
 

@@ -50,9 +50,8 @@ pub(in crate::vmtest) fn equal(seen: &Calls, traced: &Calls) -> Result<()> {
     ensure!(seen.values().any(|calls| !calls.is_empty()), "strace saw no call");
     let tids: BTreeSet<&u64> = seen.keys().chain(traced.keys()).collect();
     for tid in tids {
-        let of = |calls: &Calls| calls.get(tid).cloned().unwrap_or_default();
-        let (seen, traced) = (of(seen), of(traced));
-        for (number, (seen, traced)) in seen.iter().zip(&traced).enumerate() {
+        let [seen, traced] = [seen, traced].map(|calls| calls.get(tid).map_or(&[][..], Vec::as_slice));
+        for (number, (seen, traced)) in seen.iter().zip(traced).enumerate() {
             ensure!(is(seen, traced), "call {number} of thread {tid} was\n{seen:?}, and was traced as\n{traced:?}");
         }
         ensure!(
@@ -205,7 +204,7 @@ pub(in crate::vmtest) fn traced(events: &[Value]) -> Result<Calls> {
             }
             Some("wait-exit") => {
                 let enter = begun.remove(&tid).with_context(|| format!("a wait ended that had not begun: {event}"))?;
-                let mut returned = first(event)?;
+                let mut returned = Vec::from_iter(event_of(event)?);
                 returned.extend(further.get(&place(event)).into_iter().flatten().cloned());
                 Call::Wait {
                     epfd: signed(&enter["epfd"])?,
@@ -219,7 +218,7 @@ pub(in crate::vmtest) fn traced(events: &[Value]) -> Result<Calls> {
                 epfd: signed(&event["epfd"])?,
                 op: operation(event["op"].as_str().context("no operation")?),
                 fd: signed(&event["fd"])?,
-                event: first(event)?.pop(),
+                event: event_of(event)?,
                 end: traced_end(event)?,
             },
             Some("accept") => Call::Accept { fd: signed(&event["fd"])?, end: traced_end(event)? },
@@ -234,7 +233,7 @@ pub(in crate::vmtest) fn traced(events: &[Value]) -> Result<Calls> {
 fn further(events: &[Value]) -> Result<BTreeMap<String, Vec<Event>>> {
     let mut found: BTreeMap<String, Vec<Event>> = BTreeMap::new();
     for event in events.iter().filter(|event| event["event"] == "returned") {
-        found.entry(place(event)).or_default().extend(first(event)?);
+        found.entry(place(event)).or_default().extend(event_of(event)?);
     }
     Ok(found)
 }
@@ -244,9 +243,9 @@ fn place(event: &Value) -> String {
 }
 
 /// The `epoll_event` that a row has, if it has one.
-fn first(row: &Value) -> Result<Vec<Event>> {
-    let (Some(events), Some(data)) = (row["events"].as_str(), row["data"].as_str()) else { return Ok(Vec::new()) };
-    Ok(vec![Event { events: flags(events), data: unsigned(data)? }])
+fn event_of(row: &Value) -> Result<Option<Event>> {
+    let (Some(events), Some(data)) = (row["events"].as_str(), row["data"].as_str()) else { return Ok(None) };
+    Ok(Some(Event { events: flags(events), data: unsigned(data)? }))
 }
 
 fn traced_end(row: &Value) -> Result<End> {

@@ -3,9 +3,11 @@
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
-use crate::herd::outcome::{Outcome, json};
+use super::again::{self, Run};
+use crate::herd::outcome::{Outcome, json, lines};
 use crate::vm::plan::Job;
 use crate::vm::session::JobResult;
+use crate::vmtest::Case;
 
 const TIMEOUT_S: u64 = 120;
 /// Where the trace lies for the jobs in between.
@@ -14,6 +16,31 @@ pub(super) const TRACE: &str = "recorded.arrow";
 pub(super) const REPORT: usize = 1;
 /// The place of the first job in between.
 pub(super) const MORE: usize = 2;
+
+/// A case for each backend: the counts are the demo's own, and what demo, report and events say is as `judge` will have it. The events are
+/// those that `grep` finds, or all.
+pub(super) fn cases(
+    what: &'static str,
+    (options, demo): (&'static [&'static str], &'static [&'static str]),
+    grep: Option<&'static str>,
+    judge: fn(&Said, &[Value]) -> Result<()>,
+) -> Vec<Case> {
+    let case = |backend: &'static str| Case {
+        name: format!("{what} with {backend}"),
+        jobs: again::jobs(1, REPORT, |_| jobs(backend, options, demo, [events(grep)])),
+        check: Box::new(move |results| {
+            again::judge(results, |results| {
+                let said = said(results, backend)?;
+                let events = lines(&results[MORE], "the events")?;
+                Run::of(&said.report, || {
+                    equal(&said.outcome)?;
+                    judge(&said, &events)
+                })
+            })
+        }),
+    };
+    ["fentry", "kprobe"].map(case).into()
+}
 
 /// The recorded demo, its report, `more`, and the trace's end.
 pub(super) fn jobs(backend: &str, options: &[&str], demo: &[&str], more: impl IntoIterator<Item = Job>) -> Vec<Job> {

@@ -6,33 +6,18 @@ use std::collections::BTreeSet;
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
-use super::again::{self, Run};
-use super::recorded::{MORE, REPORT, Said, audited, equal, events, jobs, said};
-use crate::herd::outcome::lines;
+use super::recorded::{self, Said, audited};
 use crate::vmtest::Case;
 
-const DEMO: [&str; 5] = ["demos", "life", "--only", "reuse", "--json"];
+const DEMO: &[&str] = &["demos", "life", "--only", "reuse", "--json"];
 
 pub(super) fn cases() -> Vec<Case> {
-    ["fentry", "kprobe"].map(case).into()
-}
-
-fn case(backend: &'static str) -> Case {
-    Case {
-        name: format!("eventpolls at the same address, one after another, are told apart with {backend}"),
-        jobs: again::jobs(1, REPORT, |_| jobs(backend, &["--audit"], &DEMO, [events(Some("\"eventpoll-gone\""))])),
-        check: Box::new(move |results| {
-            again::judge(results, |results| {
-                let Said { demo, report, outcome } = said(results, backend)?;
-                let ends = lines(&results[MORE], "the events")?;
-                Run::of(&report, || {
-                    equal(&outcome)?;
-                    audited(&report)?;
-                    judge(&demo, &report, &ends)
-                })
-            })
-        }),
-    }
+    let what = "eventpolls at the same address, one after another, are told apart";
+    let ends = Some("\"eventpoll-gone\"");
+    recorded::cases(what, (&["--audit"], DEMO), ends, |Said { demo, report, .. }, ends| {
+        audited(report)?;
+        judge(demo, report, ends)
+    })
 }
 
 /// An item each, an end each, and fewer addresses than eventpolls. The demo makes one eventpoll for each ADD.

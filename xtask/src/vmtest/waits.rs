@@ -5,33 +5,15 @@ use anyhow::{Context as _, Result, ensure};
 use nix::errno::Errno;
 use serde_json::Value;
 
-use super::again::{self, Run};
 use super::calls::{Call, traced};
-use super::recorded::{MORE, REPORT, Said, equal, events, jobs, said};
-use crate::herd::outcome::lines;
+use super::recorded::{self, Said};
 use crate::vmtest::Case;
 
-const DEMO: [&str; 5] = ["demos", "life", "--only", "waits", "--json"];
+const DEMO: &[&str] = &["demos", "life", "--only", "waits", "--json"];
 
 pub(super) fn cases() -> Vec<Case> {
-    ["fentry", "kprobe"].map(case).into()
-}
-
-fn case(backend: &'static str) -> Case {
-    Case {
-        name: format!("every wait has the time that the program gave it and ends as it did with {backend}"),
-        jobs: again::jobs(1, REPORT, |_| jobs(backend, &[], &DEMO, [events(None)])),
-        check: Box::new(move |results| {
-            again::judge(results, |results| {
-                let Said { demo, report, outcome } = said(results, backend)?;
-                let events = lines(&results[MORE], "the events")?;
-                Run::of(&report, || {
-                    equal(&outcome)?;
-                    judge(&demo, &events)
-                })
-            })
-        }),
-    }
+    let what = "every wait has the time that the program gave it and ends as it did";
+    recorded::cases(what, (&[], DEMO), None, |Said { demo, .. }, events| judge(demo, events))
 }
 
 /// The waits of the demo's one task, with descriptor, time, room and end.

@@ -6,36 +6,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
-use super::again::{self, Run};
-use super::recorded::{MORE, REPORT, Said, audited, equal, events, jobs, said};
-use crate::herd::outcome::lines;
+use super::recorded::{self, Said, audited};
 use crate::vmtest::Case;
 
-const DEMO: [&str; 5] = ["demos", "life", "--only", "inner", "--json"];
+const DEMO: &[&str] = &["demos", "life", "--only", "inner", "--json"];
 /// The demo's own task does not sleep.
 const SLEEPERS: usize = 3;
 
 pub(super) fn cases() -> Vec<Case> {
-    ["fentry", "kprobe"].map(case).into()
-}
-
-fn case(backend: &'static str) -> Case {
-    Case {
-        name: format!("a wake is of the eventpoll that the woken task sleeps in with {backend}"),
-        jobs: again::jobs(1, REPORT, |_| jobs(backend, &["--audit"], &DEMO, [events(None)])),
-        check: Box::new(move |results| {
-            again::judge(results, |results| {
-                let Said { demo, report, outcome } = said(results, backend)?;
-                let events = lines(&results[MORE], "the events")?;
-                Run::of(&report, || {
-                    equal(&outcome)?;
-                    audited(&report)?;
-                    judge(&events)?;
-                    within(&demo, &report)
-                })
-            })
-        }),
-    }
+    let what = "a wake is of the eventpoll that the woken task sleeps in";
+    recorded::cases(what, (&["--audit"], DEMO), None, |Said { demo, report, .. }, events| {
+        audited(report)?;
+        judge(events)?;
+        within(demo, report)
+    })
 }
 
 /// Every sleeper was woken, out of the eventpoll that it waited on. One was woken by a scan: the callbacks wake one of each eventpoll.
@@ -67,7 +51,7 @@ fn judge(events: &[Value]) -> Result<()> {
 fn within(demo: &Value, report: &Value) -> Result<()> {
     let spans = demo["spans"].as_array().filter(|spans| spans.len() == SLEEPERS).context("the demo has other spans")?;
     let told = report["eventpolls"].as_array().context("the report has no eventpolls")?;
-    for epfd in spans.iter().map(|span| &span["epfd"]).collect::<Vec<_>>() {
+    for epfd in spans.iter().map(|span| &span["epfd"]) {
         let longest = spans.iter().filter(|span| span["epfd"] == *epfd).filter_map(|span| span["ns"].as_u64()).max();
         let longest = longest.context("a span without its length")?;
         let name = format!("{}:{epfd}", demo["pid"]);
