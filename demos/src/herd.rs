@@ -61,6 +61,10 @@ pub(crate) struct Options {
     #[arg(long, value_name = "MS", default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=60_000))]
     pause: u32,
 
+    /// The port of the address on the loopback interface; 0: one that is free
+    #[arg(long, value_name = "PORT", default_value_t = 0)]
+    port: u16,
+
     /// Make every worker a process that inherits the socket, instead of a thread
     #[arg(long)]
     processes: bool,
@@ -107,7 +111,7 @@ struct Outcome {
 
 /// Runs the demo and returns what it prints.
 pub(crate) fn run(options: &Options) -> Result<String> {
-    let (stage, mut master) = Stage::set(options.mode)?;
+    let (stage, mut master) = Stage::set(options.mode, options.port)?;
     let stage = Arc::new(stage);
     let address = stage.address();
     let mut crew = Crew::start(&stage, options.workers, options.processes)?;

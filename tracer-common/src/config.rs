@@ -150,6 +150,10 @@ pub struct Layout {
     pub io_epoll_epfd: u32,
     /// `sock_common.skc_flags`
     pub skc_flags: u32,
+    /// `sock_common.skc_net`, a pointer, only with `CONFIG_NET_NS`
+    pub skc_net: u32,
+    /// `net.ns.inum`
+    pub net_inum: u32,
 }
 
 impl Layout {
@@ -225,6 +229,8 @@ impl Layout {
         task_self_exec_id: OFFSET_UNKNOWN,
         io_epoll_epfd: OFFSET_UNKNOWN,
         skc_flags: OFFSET_UNKNOWN,
+        skc_net: OFFSET_UNKNOWN,
+        net_inum: OFFSET_UNKNOWN,
     };
 }
 
@@ -336,8 +342,8 @@ impl Config {
     };
 }
 
-const _: () = assert!(size_of::<Layout>() == 70 * 4);
-const _: () = assert!(size_of::<Config>() == 70 * 4 + 4 * 8 + 14 * 4 && align_of::<Config>() == 8);
+const _: () = assert!(size_of::<Layout>() == 72 * 4);
+const _: () = assert!(size_of::<Config>() == 72 * 4 + 4 * 8 + 14 * 4 && align_of::<Config>() == 8);
 
 #[cfg(test)]
 mod tests {

@@ -17,10 +17,10 @@ pub use loss::{HOOKS, Hook, LOSS_STRIDE, LOSSES_MAP, Miss, RESCUE_SLOTS, Rescue}
 
 /// The version of everything in this crate. The probes' ring buffer map carries it in its name
 /// ([`EVENTS_MAP`]), so that a collector cannot read an object of another version.
-pub const ABI: u32 = 5;
+pub const ABI: u32 = 6;
 
 /// The name of the ring buffer map; ends in [`ABI`].
-pub const EVENTS_MAP: &str = "EVENTS_V5";
+pub const EVENTS_MAP: &str = "EVENTS_V6";
 
 /// Bytes of a task's name in the kernel (`TASK_COMM_LEN`, include/linux/sched.h, 5.10 to 7.3).
 pub const COMM_LEN: usize = 16;

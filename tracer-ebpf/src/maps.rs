@@ -9,7 +9,7 @@ use crate::context::CpuContext;
 use crate::tasks::TaskState;
 
 /// Records on their way to the collector. The name carries the ABI version.
-#[map(name = "EVENTS_V5")]
+#[map(name = "EVENTS_V6")]
 pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(16 << 20, 0);
 
 /// One entry: 1 while tracing is on.

@@ -1,6 +1,6 @@
 //! What the master makes before there are workers: the address and, in oneshot mode, the epoll instance they share.
 //!
-//! In: the mode. Out: [`Stage`], which threads share and forked processes inherit.
+//! In: the mode, and the port or 0. Out: [`Stage`], which threads share and forked processes inherit.
 
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::os::fd::{AsRawFd as _, OwnedFd};
@@ -47,9 +47,8 @@ pub(super) struct Shared {
 
 impl Stage {
     /// Also returns the master's own calls, to be handed back to [`Stage::clear`].
-    pub(super) fn set(mode: Mode) -> Result<(Self, Counted)> {
-        let anywhere = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0);
-        let socket = bound_socket(mode, anywhere)?;
+    pub(super) fn set(mode: Mode, port: u16) -> Result<(Self, Counted)> {
+        let socket = bound_socket(mode, SocketAddrV4::new(Ipv4Addr::LOCALHOST, port))?;
         let name: SockaddrIn = getsockname(socket.as_raw_fd()).context("getsockname")?;
         if mode != Mode::Reuseport {
             start_listening(&socket)?;

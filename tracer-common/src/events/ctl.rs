@@ -93,6 +93,11 @@ pub struct FileInfo {
     pub sock_type: u8,
     /// `TCP_*` state: 10 is `TCP_LISTEN` (`include/net/tcp_states.h`).
     pub state: u8,
+    /// The inode number of the socket's network namespace, as `/proc/PID/ns/net` shows it; 0 when the file is not a socket, or the
+    /// kernel has no such namespaces.
+    pub netns: u32,
+    /// Keeps the size a multiple of eight.
+    pub pad: u32,
 }
 
 impl FileInfo {

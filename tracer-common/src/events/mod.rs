@@ -65,7 +65,7 @@ records! {
     TaskExit 40,
     FileGone 32,
     EventpollGone 32,
-    FileInfo 88,
+    FileInfo 96,
     EventpollSeen 48,
     ItemSeen 72,
     Raced 48,

@@ -12,8 +12,16 @@ const AF_INET6: u16 = 10;
 const SOCK_STREAM: u8 = 1;
 const SOCK_DGRAM: u8 = 2;
 
-/// What listening sockets are grouped by: family, type, address and port.
-type Listen = (u16, u8, [u8; 16], u16);
+/// What listening sockets are grouped by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Listen {
+    address: Address,
+    /// The inode number of the network namespace, 0 when it is not known.
+    netns: u32,
+}
+
+/// Where connections are made to, within one network namespace: family, type, address and port.
+type Address = (u16, u8, [u8; 16], u16);
 
 /// One source as it is reported.
 #[derive(Debug, Clone)]
@@ -96,6 +104,7 @@ pub(crate) fn sources(model: &Model, info: &TraceInfo) -> Vec<Source> {
             None => sources.push(Source::new(file, info)),
         }
     }
+    name_namespaces(&mut groups);
     sources.extend(groups.into_values());
     sources.sort_by_key(|source| {
         let first = source.files.first().copied();
@@ -118,7 +127,25 @@ pub(crate) fn sources(model: &Model, info: &TraceInfo) -> Vec<Source> {
 fn listen_key(file: &File) -> Option<Listen> {
     let info = file.info.filter(|_| file.listening)?;
     let internet = matches!(info.family, AF_INET | AF_INET6) && info.local_port != 0;
-    internet.then_some((info.family, info.sock_type, info.local, info.local_port))
+    let address = (info.family, info.sock_type, info.local, info.local_port);
+    internet.then_some(Listen { address, netns: info.netns })
+}
+
+/// Adds the network namespace, as `/proc/PID/ns/net` shows it, to the names of sockets that listen at one address in several.
+fn name_namespaces(groups: &mut BTreeMap<Listen, Source>) {
+    let mut namespaces: BTreeMap<Address, usize> = BTreeMap::new();
+    for key in groups.keys() {
+        *namespaces.entry(key.address).or_default() += 1;
+    }
+    for (key, source) in groups {
+        if namespaces.get(&key.address).is_some_and(|count| *count > 1) {
+            let namespace = match key.netns {
+                0 => "an unknown network namespace".to_owned(),
+                netns => format!("net:[{netns}]"),
+            };
+            source.name = format!("{} in {namespace}", source.name);
+        }
+    }
 }
 
 /// What a file is called: `tcp 127.0.0.1:80`.

@@ -4,6 +4,7 @@ use tracer_common::Hook;
 use tracer_common::events::callback_flags;
 
 use super::{Report, Verdict, compare};
+use crate::event::Event;
 use crate::model::testing::{
     Item, LISTENER, LT, ONESHOT, PID, RING_FULL, Trace, chain, ep, exclusive, info, lt, shared,
 };
@@ -157,6 +158,30 @@ fn sockets_of_one_address_are_one_source() {
     assert_eq!((row.sockets, row.workers, row.wakeups, row.useful.total), (4, 4, 4, 4));
     assert_eq!(row.verdict, Verdict::NoHerd);
     assert!(row.sentence.contains("a socket of its own"), "{}", row.sentence);
+}
+
+#[test]
+fn sockets_of_one_address_in_several_network_namespaces_are_a_source_each() {
+    let named = |namespaces: [u32; 4]| {
+        let mut trace = reuseport();
+        let mut namespaces = namespaces.into_iter();
+        for event in &mut trace.events {
+            if let Event::FileInfo(info) = event {
+                info.netns = namespaces.next().unwrap();
+            }
+        }
+        let mut rows: Vec<(String, usize)> =
+            report(&trace).herd.into_iter().map(|row| (row.source, row.sockets)).collect();
+        rows.sort();
+        rows
+    };
+    let one = |name: &str, sockets| (name.to_owned(), sockets);
+    assert_eq!(named([7; 4]), [one("tcp 127.0.0.1:8080", 4)]);
+    assert_eq!(named([7, 8, 7, 7]), [one("tcp 127.0.0.1:8080 in net:[7]", 3), one("tcp 127.0.0.1:8080 in net:[8]", 1)]);
+    assert_eq!(
+        named([0, 8, 8, 8]),
+        [one("tcp 127.0.0.1:8080 in an unknown network namespace", 1), one("tcp 127.0.0.1:8080 in net:[8]", 3)]
+    );
 }
 
 #[test]

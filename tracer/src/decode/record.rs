@@ -311,6 +311,8 @@ fn file_info(header: Header, mut rest: &[u8]) -> Result<Event, DecodeError> {
         family: rest.try_get_u16_ne()?,
         sock_type: rest.try_get_u8()?,
         state: rest.try_get_u8()?,
+        netns: rest.try_get_u32_ne()?,
+        pad: rest.try_get_u32_ne()?,
     }))
 }
 

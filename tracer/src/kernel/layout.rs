@@ -122,6 +122,9 @@ const OTHERS: &[Wanted] = wanted! {
     task_self_exec_id: "task_struct" "self_exec_id";
     io_epoll_epfd: "io_epoll" "epfd";
     skc_flags: "sock_common" "skc_flags";
+    // Only with CONFIG_NET_NS.
+    skc_net: "sock_common" "skc_net.net";
+    net_inum: "net" "ns.inum";
 };
 
 // Every slot but `epitem_bytes` is looked up.

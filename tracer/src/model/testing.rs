@@ -96,6 +96,8 @@ impl Trace {
             family: 2,
             sock_type: 1,
             state: 10,
+            netns: 0,
+            pad: 0,
         }));
     }
 

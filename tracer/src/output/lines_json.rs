@@ -190,7 +190,7 @@ fn file_info(e: &FileInfo, info: &TraceInfo) -> Value {
         "ino": e.ino, "family": of_socket(e.family), "sock_type": of_socket(e.sock_type.into()),
         "sock_state": of_socket(e.state.into()), "local_addr": ip(e.family, e.local),
         "local_port": of_socket(e.local_port), "remote_addr": ip(e.family, e.remote),
-        "remote_port": of_socket(e.remote_port) })
+        "remote_port": of_socket(e.remote_port), "netns": (e.netns != 0).then_some(e.netns) })
 }
 
 /// A kernel address; nothing for one that is not known.

@@ -155,6 +155,8 @@ fn file(node: &Node) -> FileInfo {
         family: 0,
         sock_type: 0,
         state: 0,
+        netns: 0,
+        pad: 0,
     }
 }
 

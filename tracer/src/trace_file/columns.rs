@@ -137,6 +137,7 @@ columns! {
         ns_tgid: U32;
         ns_tid: U32;
         wake_after_ns: U32;
+        netns: U32;
         left: U32, of Io;
         io_call: U32, of Io;
         io_flags: U32, of Io;

@@ -34,7 +34,7 @@ pub use reader::Reader;
 pub use writer::{Target, Totals, Writer};
 
 /// The format that [`Writer`] writes, and the newest that [`Reader`] knows all of.
-pub const FORMAT: Format = Format { major: 1, minor: 4 };
+pub const FORMAT: Format = Format { major: 1, minor: 5 };
 
 /// Key of the schema's metadata: the [`Format`].
 pub const FORMAT_KEY: &str = "eptrace.format";

@@ -211,6 +211,7 @@ impl Row for FileInfo {
         "local_port",
         "remote_addr",
         "remote_port",
+        "netns",
     ];
 
     fn header(&self) -> &Header {
@@ -218,8 +219,21 @@ impl Row for FileInfo {
     }
 
     fn write(&self, out: &mut Columns, row: usize) {
-        let Self { header: _, file, f_op, ino, local, remote, local_port, remote_port, family, sock_type, state } =
-            *self;
+        let Self {
+            header: _,
+            file,
+            f_op,
+            ino,
+            local,
+            remote,
+            local_port,
+            remote_port,
+            family,
+            sock_type,
+            state,
+            netns,
+            pad: _,
+        } = *self;
         if file != 0 {
             out.file.set(row, file);
         }
@@ -233,6 +247,9 @@ impl Row for FileInfo {
             out.sock_state.set(row, state);
             out.local_port.set(row, local_port);
             out.remote_port.set(row, remote_port);
+        }
+        if netns != 0 {
+            out.netns.set(row, netns);
         }
         if let Some(text) = address_to_text(family, local) {
             out.local_addr.set(row, &text);
@@ -256,6 +273,8 @@ impl Row for FileInfo {
             family: table.family.cell(row).unwrap_or_default(),
             sock_type: table.sock_type.cell(row).unwrap_or_default(),
             state: table.sock_state.cell(row).unwrap_or_default(),
+            netns: table.netns.cell(row).unwrap_or_default(),
+            pad: 0,
         })
     }
 }

@@ -122,6 +122,8 @@ impl Trace {
             family: 2,
             sock_type: 1,
             state: 10,
+            netns: 0,
+            pad: 0,
         }));
         for worker in 1..=herd.workers {
             let header = self.header(PID);

@@ -15,6 +15,7 @@ mod limits;
 mod lint;
 mod loss;
 pub(crate) mod matrix;
+mod namespaces;
 mod pages;
 mod path;
 mod recorded;
@@ -117,6 +118,7 @@ fn each() -> Vec<Case> {
     cases.extend(waits::cases());
     cases.extend(wakes::cases());
     cases.extend(reuse::cases());
+    cases.extend(namespaces::cases());
     cases.extend(busy_poll::cases());
     cases.extend(stays::cases());
     cases.extend(steps::cases());

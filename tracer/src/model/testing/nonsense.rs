@@ -90,6 +90,8 @@ fn build(kind: usize, n: [u64; 8], h: [u32; 6], s: [i32; 3], comm: [u8; 16]) -> 
             family: u16::from(comm[1] % 11),
             sock_type: comm[2] % 3,
             state: comm[3] % 11,
+            netns: u32::from(comm[4] % 3),
+            pad: 0,
         }),
         15 => Event::EventpollSeen(EventpollSeen { header, ep, owner_tgid: h[3], epfd: s[0], pad: 0 }),
         16 => Event::ItemSeen(ItemSeen { header, ep, epi, file, data, events: h[3], fd: s[0], flags: h[4], pad: 0 }),

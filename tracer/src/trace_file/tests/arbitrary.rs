@@ -240,6 +240,8 @@ fn build(kind: RowKind, words: [u64; WORDS]) -> Event {
             },
             sock_type: w.u16() as u8,
             state: w.u16() as u8,
+            netns: w.u32(),
+            pad: 0,
         }),
         RowKind::EventpollSeen => Event::EventpollSeen(EventpollSeen {
             header: w.header::<EventpollSeen>(),
