@@ -2,6 +2,7 @@
 
 /// The first 24 bytes of every record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "user", derive(zerocopy::FromBytes))]
 #[repr(C)]
 pub struct Header {
     /// A [`Kind`] as a number.

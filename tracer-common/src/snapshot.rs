@@ -69,6 +69,7 @@ pub const MAX_CHAIN: u32 = 2;
 
 /// A file that the target has open, or an eventpoll that any process has open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "user", derive(zerocopy::FromBytes))]
 #[repr(C)]
 pub struct OpenFile {
     /// The current task is eptrace, as in all records here.
@@ -85,6 +86,7 @@ pub struct OpenFile {
 
 /// A reading of an eventpoll begins: what stands there before its mutex is taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "user", derive(zerocopy::FromBytes))]
 #[repr(C)]
 pub struct Begun {
     /// See [`OpenFile`].
@@ -109,6 +111,7 @@ pub struct Begun {
 
 /// An item in its tree, read with the mutex held, in the order in which the kernel goes through the tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "user", derive(zerocopy::FromBytes))]
 #[repr(C)]
 pub struct Node {
     /// See [`OpenFile`].
@@ -151,6 +154,7 @@ pub mod entry_flags {
 
 /// An `eppoll_entry` of the item told last, and the wait queue that it hangs on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "user", derive(zerocopy::FromBytes))]
 #[repr(C)]
 pub struct Entry {
     /// See [`OpenFile`].
@@ -185,6 +189,7 @@ pub mod listed_on {
 
 /// An item on a list, in the list's order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "user", derive(zerocopy::FromBytes))]
 #[repr(C)]
 pub struct Listed {
     /// See [`OpenFile`].
@@ -207,6 +212,7 @@ pub struct Listed {
 
 /// All items of a reading were told; the mutex is still held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "user", derive(zerocopy::FromBytes))]
 #[repr(C)]
 pub struct Rooted {
     /// See [`OpenFile`].
@@ -235,6 +241,7 @@ pub struct Rooted {
 
 /// A task that sleeps in `epoll_wait`, in the order of the queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "user", derive(zerocopy::FromBytes))]
 #[repr(C)]
 pub struct Waiter {
     /// See [`OpenFile`].
@@ -263,6 +270,7 @@ pub struct Waiter {
 
 /// A walk over the sleeping tasks is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "user", derive(zerocopy::FromBytes))]
 #[repr(C)]
 pub struct Waited {
     /// See [`OpenFile`].
@@ -281,6 +289,7 @@ pub struct Waited {
 
 /// A reading is over; the mutex is released.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "user", derive(zerocopy::FromBytes))]
 #[repr(C)]
 pub struct Ended {
     /// See [`OpenFile`].

@@ -35,6 +35,7 @@ pub mod audit_list {
 
 /// One walk is over; its items came before, with the same `ts_ns`, `cpu` and `tid`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "user", derive(zerocopy::FromBytes))]
 #[repr(C)]
 pub struct Audited {
     /// When the walk began. The current task is whoever the probe ran in.
@@ -53,6 +54,7 @@ pub struct Audited {
 
 /// One item of a list that was walked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "user", derive(zerocopy::FromBytes))]
 #[repr(C)]
 pub struct AuditedItem {
     /// As in the [`Audited`] that follows.
@@ -70,6 +72,7 @@ pub struct AuditedItem {
 /// A watched file begins to end: from here to its [`FileGone`](super::FileGone) its items leave their eventpolls, one by one. Told
 /// with `--audit` only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "user", derive(zerocopy::FromBytes))]
 #[repr(C)]
 pub struct FileEnds {
     /// The current task dropped the last reference.
@@ -81,6 +84,7 @@ pub struct FileEnds {
 /// Another mutator of the eventpoll's lists ran while a callback did: what the callback found before it took `ep->lock` may not be
 /// what it found with the lock. Told with `--audit` only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "user", derive(zerocopy::FromBytes))]
 #[repr(C)]
 pub struct Raced {
     /// When the callback ended.

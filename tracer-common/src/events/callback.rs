@@ -18,6 +18,7 @@ pub mod callback_flags {
 
 /// The entry of one `ep_poll_callback(wait, mode, sync, key)` (fs/eventpoll.c, 5.10 to 7.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "user", derive(zerocopy::FromBytes))]
 #[repr(C)]
 pub struct Callback {
     /// The current task is whoever was writing or interrupted, not the owner of the eventpoll.

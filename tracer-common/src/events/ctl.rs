@@ -18,6 +18,7 @@ pub mod ctl_flags {
 
 /// The end of one `do_epoll_ctl` (fs/eventpoll.c, 5.10 to 7.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "user", derive(zerocopy::FromBytes))]
 #[repr(C)]
 pub struct Ctl {
     /// The current task made the call.
@@ -47,6 +48,7 @@ pub struct Ctl {
 
 /// A wait queue hook that an ADD installs: `ep_ptable_queue_proc(file, whead, pt)`, once per wait queue of the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "user", derive(zerocopy::FromBytes))]
 #[repr(C)]
 pub struct Hooked {
     /// The current task is inside `epoll_ctl`.
@@ -69,6 +71,7 @@ pub struct Hooked {
 
 /// What a file is, told when it is registered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "user", derive(zerocopy::FromBytes))]
 #[repr(C)]
 pub struct FileInfo {
     /// The current task registered it.

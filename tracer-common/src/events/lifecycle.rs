@@ -4,6 +4,7 @@ use crate::{COMM_LEN, Header};
 
 /// A traced process made a task (`sched_process_fork`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "user", derive(zerocopy::FromBytes))]
 #[repr(C)]
 pub struct Fork {
     /// The current task is the parent.
@@ -18,6 +19,7 @@ pub struct Fork {
 
 /// A task's name: after exec, and when a task first waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "user", derive(zerocopy::FromBytes))]
 #[repr(C)]
 pub struct TaskName {
     /// The current task bears the name.
@@ -28,6 +30,7 @@ pub struct TaskName {
 
 /// The numbers that a task has in its own pid namespace, told with its name where that is not the initial namespace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "user", derive(zerocopy::FromBytes))]
 #[repr(C)]
 pub struct TaskPid {
     /// The current task bears the numbers.
@@ -40,6 +43,7 @@ pub struct TaskPid {
 
 /// A task ended (`sched_process_exit`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "user", derive(zerocopy::FromBytes))]
 #[repr(C)]
 pub struct TaskExit {
     /// The current task ends.
@@ -50,6 +54,7 @@ pub struct TaskExit {
 
 /// A watched file was closed for good (the end of `eventpoll_release_file`): its items are gone from every eventpoll.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "user", derive(zerocopy::FromBytes))]
 #[repr(C)]
 pub struct FileGone {
     /// The current task dropped the last reference.
@@ -60,6 +65,7 @@ pub struct FileGone {
 
 /// An eventpoll was closed for good (`ep_eventpoll_release`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "user", derive(zerocopy::FromBytes))]
 #[repr(C)]
 pub struct EventpollGone {
     /// The current task dropped the last reference.
@@ -70,6 +76,7 @@ pub struct EventpollGone {
 
 /// An eventpoll that a process under trace already had open when tracing began.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "user", derive(zerocopy::FromBytes))]
 #[repr(C)]
 pub struct EventpollSeen {
     /// The current task is the tracer.
@@ -92,6 +99,7 @@ pub mod item_flags {
 
 /// An item that an eventpoll already had when tracing began, read under the eventpoll's mutex.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "user", derive(zerocopy::FromBytes))]
 #[repr(C)]
 pub struct ItemSeen {
     /// The current task is the tracer.

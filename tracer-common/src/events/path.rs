@@ -6,6 +6,7 @@ use crate::Header;
 ///
 /// Only with `--path`. The return of the wait is a [`WaitExit`](super::WaitExit), the wake a [`Wake`](super::Wake).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "user", derive(zerocopy::FromBytes))]
 #[repr(C)]
 pub struct Path {
     /// The woken task, and the CPU and the moment at which it runs again.

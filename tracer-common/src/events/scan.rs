@@ -22,6 +22,7 @@ pub mod scan_flags {
 /// One scan of a ready list: `ep_send_events` (its end) where the kernel has it, else `ep_done_scan` (5.11 on) or
 /// `ep_send_events_proc` (5.10).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "user", derive(zerocopy::FromBytes))]
 #[repr(C)]
 pub struct Scan {
     /// The current task scans.

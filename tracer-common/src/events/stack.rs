@@ -7,6 +7,7 @@ use crate::Header;
 /// Only with `--stacks`, and only of calls: [`Ctl`](super::Ctl), [`WaitExit`](super::WaitExit), [`Accept`](super::Accept),
 /// [`Io`](super::Io).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "user", derive(zerocopy::FromBytes))]
 #[repr(C)]
 pub struct Stack {
     /// As in the record that follows.
@@ -17,6 +18,7 @@ pub struct Stack {
 
 /// One address of a user stack, told once for each stack of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "user", derive(zerocopy::FromBytes))]
 #[repr(C)]
 pub struct Frame {
     /// The task that was first seen with this stack.
@@ -38,6 +40,7 @@ pub const MAX_FRAMES: usize = 32;
 ///
 /// Made by the collector alone. A text that is longer than a record goes on in the next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "user", derive(zerocopy::FromBytes))]
 #[repr(C)]
 pub struct Symbol {
     /// The process, and the moment at which it was looked up.

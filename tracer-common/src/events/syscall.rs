@@ -4,6 +4,7 @@ use crate::Header;
 
 /// The end of one `accept` or `accept4` (net/socket.c, `__sys_accept4`, 5.10 to 7.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "user", derive(zerocopy::FromBytes))]
 #[repr(C)]
 pub struct Accept {
     /// The current task accepted.
@@ -21,6 +22,7 @@ pub struct Accept {
 ///
 /// Only the calls of tasks under trace, and only for `eptrace lint`. What io_uring does is not seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "user", derive(zerocopy::FromBytes))]
 #[repr(C)]
 pub struct Io {
     /// The current task made the call.

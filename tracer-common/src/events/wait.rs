@@ -8,6 +8,7 @@ pub const BY_IO_URING: i32 = -2;
 
 /// The entry of one `do_epoll_wait(epfd, events, maxevents, timeout)` (fs/eventpoll.c, 5.10 to 7.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "user", derive(zerocopy::FromBytes))]
 #[repr(C)]
 pub struct WaitEnter {
     /// The current task waits.
@@ -25,6 +26,7 @@ pub struct WaitEnter {
 
 /// The end of a wait, with the first event that it returned: most waits return one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "user", derive(zerocopy::FromBytes))]
 #[repr(C)]
 pub struct WaitExit {
     /// The current task waited.
@@ -46,6 +48,7 @@ pub struct WaitExit {
 
 /// One event that a wait returned beside the first, as it lies in the caller's array.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "user", derive(zerocopy::FromBytes))]
 #[repr(C)]
 pub struct Returned {
     /// As in the [`WaitExit`] before it.

@@ -21,6 +21,7 @@ impl WakeCause {
 
 /// The end of one `ep_autoremove_wake_function(wq_entry, mode, sync, key)` (fs/eventpoll.c, 5.10 to 7.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "user", derive(zerocopy::FromBytes))]
 #[repr(C)]
 pub struct Wake {
     /// The current task is the waker, or whoever was interrupted. The time is that of the callback when that is the cause: it

@@ -1,11 +1,10 @@
 //! One record of the ring buffer: a part of a snapshot.
 
-use bytes::{Buf, TryGetError};
-use tracer_common::COMM_LEN;
 use tracer_common::snapshot::{Begun, Ended, Entry, Listed, Node, OpenFile, Part, Rooted, Waited, Waiter, part_bytes};
+use zerocopy::FromBytes as _;
 
 use crate::decode::decode;
-use crate::event::{Event, FileInfo, Header};
+use crate::event::{Event, FileInfo};
 
 /// What the probes told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,7 +36,7 @@ pub enum Record {
 pub fn record(bytes: &[u8]) -> Option<Record> {
     let number = u16::from_ne_bytes(*bytes.first_chunk()?);
     match Part::from_number(number) {
-        Some(part) => fields(part, bytes).ok().flatten(),
+        Some(part) => whole(part, bytes),
         None => match decode(bytes) {
             Ok(Event::FileInfo(info)) => Some(Record::File(info)),
             _ => None,
@@ -45,150 +44,21 @@ pub fn record(bytes: &[u8]) -> Option<Record> {
     }
 }
 
-/// Builds a record from its fields in the order of its layout.
-macro_rules! read {
-    ($rest:ident, $header:ident, $name:ident { $($field:ident: $get:ident),* $(,)? }) => {
-        Record::$name($name { header: $header, $($field: $rest.$get()?),* })
+macro_rules! parts {
+    ($($part:ident),+ $(,)?) => {
+        /// The part that `bytes` begin with.
+        fn whole(part: Part, bytes: &[u8]) -> Option<Record> {
+            match part {
+                $(Part::$part => {
+                    let (found, _) = $part::read_from_prefix(bytes).ok()?;
+                    (usize::from(found.header.len) == part_bytes(part)).then_some(Record::$part(found))
+                })+
+            }
+        }
     };
 }
 
-#[expect(clippy::too_many_lines, reason = "a list: each part with its fields, in the order of its layout")]
-fn fields(part: Part, bytes: &[u8]) -> Result<Option<Record>, TryGetError> {
-    let mut rest = bytes;
-    let header = Header {
-        kind: rest.try_get_u16_ne()?,
-        len: rest.try_get_u16_ne()?,
-        cpu: rest.try_get_u32_ne()?,
-        ts_ns: rest.try_get_u64_ne()?,
-        tgid: rest.try_get_u32_ne()?,
-        tid: rest.try_get_u32_ne()?,
-    };
-    if usize::from(header.len) != part_bytes(part) || bytes.len() < usize::from(header.len) {
-        return Ok(None);
-    }
-    Ok(Some(match part {
-        Part::OpenFile => read!(
-            rest,
-            header,
-            OpenFile { file: try_get_u64_ne, ep: try_get_u64_ne, tgid: try_get_u32_ne, fd: try_get_i32_ne }
-        ),
-        Part::Begun => Record::Begun(Begun {
-            header,
-            ep: rest.try_get_u64_ne()?,
-            ovflist: rest.try_get_u64_ne()?,
-            owner: rest.try_get_u64_ne()?,
-            pass: rest.try_get_u32_ne()?,
-            tgid: rest.try_get_u32_ne()?,
-            tid: rest.try_get_u32_ne()?,
-            pad: rest.try_get_u32_ne()?,
-            comm: comm(&mut rest)?,
-        }),
-        Part::Node => read!(
-            rest,
-            header,
-            Node {
-                epi: try_get_u64_ne,
-                node: try_get_u64_ne,
-                parent_color: try_get_u64_ne,
-                left: try_get_u64_ne,
-                right: try_get_u64_ne,
-                file: try_get_u64_ne,
-                inner: try_get_u64_ne,
-                data: try_get_u64_ne,
-                events: try_get_u32_ne,
-                fd: try_get_i32_ne,
-                pass: try_get_u32_ne,
-                index: try_get_u32_ne,
-            }
-        ),
-        Part::Entry => read!(
-            rest,
-            header,
-            Entry {
-                epi: try_get_u64_ne,
-                pwq: try_get_u64_ne,
-                whead: try_get_u64_ne,
-                pass: try_get_u32_ne,
-                flags: try_get_u32_ne,
-                entries: try_get_u32_ne,
-                epolls: try_get_u32_ne,
-                exclusive: try_get_u32_ne,
-                position: try_get_u32_ne,
-            }
-        ),
-        Part::Listed => read!(
-            rest,
-            header,
-            Listed {
-                epi: try_get_u64_ne,
-                link: try_get_u64_ne,
-                prev: try_get_u64_ne,
-                list: try_get_u32_ne,
-                index: try_get_u32_ne,
-                pass: try_get_u32_ne,
-                pad: try_get_u32_ne,
-            }
-        ),
-        Part::Rooted => read!(
-            rest,
-            header,
-            Rooted {
-                ep: try_get_u64_ne,
-                root: try_get_u64_ne,
-                leftmost: try_get_u64_ne,
-                ready_head: try_get_u64_ne,
-                ready_last: try_get_u64_ne,
-                ovflist: try_get_u64_ne,
-                pass: try_get_u32_ne,
-                items: try_get_u32_ne,
-                ready: try_get_u32_ne,
-                pad: try_get_u32_ne,
-            }
-        ),
-        Part::Waiter => Record::Waiter(Waiter {
-            header,
-            link: rest.try_get_u64_ne()?,
-            prev: rest.try_get_u64_ne()?,
-            task: rest.try_get_u64_ne()?,
-            tgid: rest.try_get_u32_ne()?,
-            tid: rest.try_get_u32_ne()?,
-            flags: rest.try_get_u32_ne()?,
-            walk: rest.try_get_u32_ne()?,
-            index: rest.try_get_u32_ne()?,
-            pass: rest.try_get_u32_ne()?,
-            comm: comm(&mut rest)?,
-        }),
-        Part::Waited => read!(
-            rest,
-            header,
-            Waited {
-                head: try_get_u64_ne,
-                pass: try_get_u32_ne,
-                walk: try_get_u32_ne,
-                waiters: try_get_u32_ne,
-                whole: try_get_u32_ne,
-            }
-        ),
-        Part::Ended => read!(
-            rest,
-            header,
-            Ended {
-                ep: try_get_u64_ne,
-                root: try_get_u64_ne,
-                pass: try_get_u32_ne,
-                items: try_get_u32_ne,
-                misses: try_get_u32_ne,
-                polled: try_get_u32_ne,
-            }
-        ),
-    }))
-}
-
-fn comm(rest: &mut &[u8]) -> Result<[u8; COMM_LEN], TryGetError> {
-    let mut comm = [0; COMM_LEN];
-    rest.try_copy_to_slice(&mut comm)?;
-    Ok(comm)
-}
+parts!(OpenFile, Begun, Node, Entry, Listed, Rooted, Waiter, Waited, Ended);
 
 #[cfg(test)]
 mod tests {
