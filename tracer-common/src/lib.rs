@@ -22,6 +22,9 @@ pub const ABI: u32 = 6;
 /// The name of the ring buffer map; ends in [`ABI`].
 pub const EVENTS_MAP: &str = "EVENTS_V6";
 
+/// The map of the one word that is 1 while tracing is on: a section of the object.
+pub const ENABLED_MAP: &str = ".data.enabled";
+
 /// Bytes of a task's name in the kernel (`TASK_COMM_LEN`, include/linux/sched.h, 5.10 to 7.3).
 pub const COMM_LEN: usize = 16;
 

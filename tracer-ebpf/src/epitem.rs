@@ -39,6 +39,8 @@ fn long(block: &Block, offset: usize) -> u64 {
     u64::from(word(block, offset)) | u64::from(word(block, offset + 4)) << 32
 }
 
+const RDLLINK: u64 = epitem_shape::RDLLINK as u64;
+
 /// The most levels of an eventpoll's tree that a search goes down: twice the logarithm of a million items.
 const MAX_LEVELS: u32 = 40;
 
@@ -98,27 +100,128 @@ pub(crate) fn epitem(address: u64) -> Result<Epitem, Miss> {
     match config!(epitem_shape) {
         epitem_shape::NEW | epitem_shape::NEW_IN_PLACE => {
             read(&mut block, address + RDLLINK, 12 * 8)?;
-            Ok(shaped::<6, 10>(address, block.as_ptr().cast()))
+            Ok(New { address, longs: block.as_ptr().cast() }.item())
         }
         epitem_shape::OLD => {
             read(&mut block, address + RDLLINK, 13 * 8)?;
-            Ok(shaped::<7, 11>(address, block.as_ptr().cast()))
+            Ok(Old { address, longs: block.as_ptr().cast() }.item())
         }
         _ => unshaped(address, &mut block),
     }
 }
 
-/// As [`epitem`], of one that the caller knows to be alive.
-#[inline(always)]
-pub(crate) fn alive(address: u64) -> Result<Epitem, Miss> {
-    if config!(epitem_shape) != epitem_shape::NEW_IN_PLACE {
-        return epitem(address);
-    }
-    let item = shaped::<6, 10>(address, kread::in_place(address + RDLLINK));
-    if item.ep == 0 { Err(Miss::ReadFailed) } else { Ok(item) }
+/// An epitem as it lies in memory from `rdllink` on, in longs: `EP` and `EVENT` are the places of `ep` and `event` among them. A field is
+/// read when it is asked for: what is read and then waits for a call of a helper would have to be put aside, and fetched again.
+#[derive(Clone, Copy)]
+pub(crate) struct Longs<const EP: usize, const EVENT: usize> {
+    address: u64,
+    longs: *const u64,
 }
 
-const RDLLINK: u64 = epitem_shape::RDLLINK as u64;
+/// [`epitem_shape::NEW`].
+pub(crate) type New = Longs<6, 10>;
+/// [`epitem_shape::OLD`].
+type Old = Longs<7, 11>;
+
+/// Room for an epitem of shape [`New`].
+pub(crate) type Room = MaybeUninit<[u64; 12]>;
+
+/// The epitem at an address that the caller knows to be alive. `room` is where it is copied to if it cannot be read in place.
+#[inline(always)]
+pub(crate) fn alive(address: u64, room: &mut Room) -> Result<New, Miss> {
+    let longs = match config!(epitem_shape) {
+        epitem_shape::NEW_IN_PLACE => kread::in_place(address + RDLLINK),
+        epitem_shape::NEW => {
+            if unsafe { kread::into(room.as_mut_ptr(), address + RDLLINK) } != 0 {
+                return Err(Miss::ReadFailed);
+            }
+            room.as_ptr().cast()
+        }
+        _ => {
+            let item = epitem(address)?;
+            New::lay(&item, address, room);
+            room.as_ptr().cast()
+        }
+    };
+    let this = New { address, longs };
+    if this.ep() == 0 { Err(Miss::ReadFailed) } else { Ok(this) }
+}
+
+impl<const EP: usize, const EVENT: usize> Longs<EP, EVENT> {
+    #[inline(always)]
+    fn at(self, place: usize) -> u64 {
+        // SAFETY: the places are below the length of what was read; the verifier refuses any other.
+        unsafe { *self.longs.add(place) }
+    }
+
+    /// As [`Epitem::linked`], and so the others.
+    #[inline(always)]
+    pub(crate) fn linked(self) -> bool {
+        self.at(0) != self.address + RDLLINK
+    }
+
+    #[inline(always)]
+    pub(crate) fn ovflist_next(self) -> u64 {
+        self.at(2)
+    }
+
+    #[inline(always)]
+    pub(crate) fn file(self) -> u64 {
+        self.at(3)
+    }
+
+    #[inline(always)]
+    pub(crate) fn fd(self) -> i32 {
+        self.at(4) as i32
+    }
+
+    #[inline(always)]
+    pub(crate) fn ep(self) -> u64 {
+        self.at(EP)
+    }
+
+    #[inline(always)]
+    pub(crate) fn events(self) -> u32 {
+        self.at(EVENT) as u32
+    }
+
+    #[inline(always)]
+    pub(crate) fn data(self) -> u64 {
+        self.at(EVENT) >> 32 | self.at(EVENT + 1) << 32
+    }
+
+    /// All of them.
+    #[inline(always)]
+    fn item(self) -> Epitem {
+        Epitem {
+            ep: self.ep(),
+            file: self.file(),
+            data: self.data(),
+            linked: self.linked(),
+            ovflist_next: self.ovflist_next(),
+            events: self.events(),
+            fd: self.fd(),
+        }
+    }
+
+    /// Puts the fields of the epitem at `address` to their places.
+    #[inline(always)]
+    fn lay(item: &Epitem, address: u64, room: &mut Room) {
+        let longs: *mut u64 = room.as_mut_ptr().cast();
+        let put = #[inline(always)]
+        |place: usize, long: u64| {
+            // SAFETY: as in `at`.
+            unsafe { *longs.add(place) = long };
+        };
+        put(0, if item.linked { 0 } else { address + RDLLINK });
+        put(2, item.ovflist_next);
+        put(3, item.file);
+        put(4, u64::from(item.fd as u32));
+        put(EP, item.ep);
+        put(EVENT, u64::from(item.events) | item.data << 32);
+        put(EVENT + 1, item.data >> 32);
+    }
+}
 
 /// An epitem by its offsets.
 #[inline(always)]
@@ -146,21 +249,4 @@ fn read(block: &mut Block, address: u64, bytes: u32) -> Result<(), Miss> {
     // SAFETY: the helper checks the address.
     let ret = unsafe { bpf_probe_read_kernel(block.as_mut_ptr().cast(), bytes, address as *const _) };
     if ret == 0 { Ok(()) } else { Err(Miss::ReadFailed) }
-}
-
-/// An epitem by its longs from `rdllink` on: `EP` and `EVENT` are the places of `ep` and `event` among them.
-#[inline(always)]
-fn shaped<const EP: usize, const EVENT: usize>(address: u64, longs: *const u64) -> Epitem {
-    // SAFETY: the places are below the length of what was read; the verifier refuses any other.
-    let at = #[inline(always)]
-    |place: usize| unsafe { *longs.add(place) };
-    Epitem {
-        linked: at(0) != address + RDLLINK,
-        ovflist_next: at(2),
-        file: at(3),
-        fd: at(4) as i32,
-        ep: at(EP),
-        events: at(EVENT) as u32,
-        data: at(EVENT) >> 32 | at(EVENT + 1) << 32,
-    }
 }

@@ -3,13 +3,13 @@
 use tracer_common::Miss;
 
 use crate::atomic::add_one;
-use crate::globals::config;
-use crate::maps::{ENABLED, EPOCH, EVENTPOLLS, TGIDS};
+use crate::globals::{ENABLED, EPOCH, config};
+use crate::maps::{EVENTPOLLS, TGIDS};
 
 /// Whether tracing is on.
 #[inline(always)]
 pub(crate) fn enabled() -> bool {
-    ENABLED.get(0).is_some_and(|on| *on != 0)
+    ENABLED.get() != 0
 }
 
 /// Whether a thread group is traced; the tracer's own never is.
@@ -60,17 +60,14 @@ pub(crate) fn forget(ep: u64) {
 /// How often the filter has changed: for as long as this stays, so do its answers. Taken before it is asked.
 #[inline(always)]
 pub(crate) fn epoch() -> u64 {
-    // SAFETY: a map value outlives the program's run.
-    EPOCH.get_ptr(0).map_or(0, |epoch| unsafe { core::ptr::read_volatile(epoch) })
+    EPOCH.get()
 }
 
 /// What a CPU or a task remembers of the filter is out of date.
 #[inline(always)]
 fn changed() {
-    if let Some(epoch) = EPOCH.get_ptr_mut(0) {
-        // SAFETY: a map value outlives the program's run.
-        unsafe { add_one(epoch) };
-    }
+    // SAFETY: a static lives for ever.
+    unsafe { add_one(EPOCH.as_ptr()) };
 }
 
 /// Follows a child process.

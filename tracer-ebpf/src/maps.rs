@@ -12,10 +12,6 @@ use crate::tasks::TaskState;
 #[map(name = "EVENTS_V6")]
 pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(16 << 20, 0);
 
-/// One entry: 1 while tracing is on.
-#[map]
-pub(crate) static ENABLED: Array<u32> = Array::with_max_entries(1, 0);
-
 /// What could not be reported, by CPU, hook and reason (`Miss::slot`). The collector maps it, which a per-CPU array does not allow. The
 /// loader makes room for all CPUs there can be.
 #[map]
@@ -32,10 +28,6 @@ pub(crate) static EVENTPOLLS: HashMap<u64, u32> = HashMap::with_max_entries(16_3
 /// What tasks under trace are doing, by thread id.
 #[map]
 pub(crate) static TASKS: HashMap<u32, TaskState> = HashMap::with_max_entries(32_768, 0);
-
-/// How often an eventpoll came into [`EVENTPOLLS`] or left it.
-#[map]
-pub(crate) static EPOCH: Array<u64> = Array::with_max_entries(1, 0);
 
 /// The callbacks that are running, by CPU. The loader makes room for all there can be; a per-CPU array is slower to look into, since
 /// the verifier puts the look into a plain one in place of the call (`array_map_gen_lookup`, kernel/bpf/arraymap.c).

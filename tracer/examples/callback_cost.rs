@@ -14,7 +14,7 @@ use eptrace::probes::catalog::{Attach, Backend, Blind, Need, Program, Variant};
 use eptrace::probes::facts::Facts;
 use eptrace::probes::losses::Losses;
 use eptrace::probes::plan::{HookPlan, Preference, Purpose, plan};
-use tracer_common::{EVENTS_MAP, Hook};
+use tracer_common::{ENABLED_MAP, EVENTS_MAP, Hook};
 
 /// Room for a million callbacks.
 const RING_BYTES: u32 = 128 << 20;
@@ -74,7 +74,7 @@ fn main() -> Result<()> {
     for outcome in attach(&mut ebpf, plans, btf, How::default()) {
         ensure!(outcome.held.is_some(), "{}", outcome.refused.join("; "));
     }
-    let mut enabled: Array<_, u32> = Array::try_from(ebpf.map_mut("ENABLED").context("no map ENABLED")?)?;
+    let mut enabled: Array<_, u32> = Array::try_from(ebpf.map_mut(ENABLED_MAP).context("no map of that name")?)?;
     enabled.set(0, 1, 0)?;
     let (program, arguments) = command.split_first().context("which command?")?;
     let status = Command::new(program).args(arguments).status().with_context(|| format!("cannot run {program}"))?;

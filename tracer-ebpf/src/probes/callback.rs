@@ -1,5 +1,7 @@
 //! `ep_poll_callback`: a source tells an epitem that something happened.
 
+use core::mem::MaybeUninit;
+
 use aya_ebpf::macros::{fentry, fexit, kprobe, kretprobe};
 use aya_ebpf::programs::{FEntryContext, FExitContext, ProbeContext, RetProbeContext};
 use tracer_common::events::{Callback, callback_flags};
@@ -8,7 +10,7 @@ use tracer_common::{Hook, Miss};
 use crate::audit::{self, Snapshot};
 use crate::context::Audit;
 use crate::emit::{Now, emit_on, settle};
-use crate::epitem::{Epitem, alive};
+use crate::epitem::{New, Room, alive};
 use crate::globals::offset;
 use crate::{context, filter, kread};
 
@@ -72,34 +74,61 @@ fn enter(wait: u64, key: u64) -> u32 {
 /// Of a callback that the audit leaves out: its eventpoll is not under trace, or could not be read.
 const NOT_AUDITED: Audit = Audit { epi: 0, begun: 0, ended: 0, scanning: 0 };
 
-/// The wait queue entry and what surrounds it in its `struct eppoll_entry`.
+/// The wait queue entry and what surrounds it in its `struct eppoll_entry`, in longs from `base` on: base, flags (and padding), private,
+/// func, entry.next, entry.prev, whead. Each is read when it is asked for, as of [`New`].
+#[derive(Clone, Copy)]
 struct Entry {
+    longs: *const u64,
     epi: u64,
-    whead: u64,
-    prev: u64,
-    flags: u32,
+}
+
+impl Entry {
+    #[inline(always)]
+    fn of(longs: *const u64) -> Result<Self, Miss> {
+        // SAFETY: as in `at`.
+        let epi = unsafe { *longs };
+        if epi == 0 { Err(Miss::ReadFailed) } else { Ok(Self { longs, epi }) }
+    }
+
+    #[inline(always)]
+    fn at(self, place: usize) -> u64 {
+        // SAFETY: seven longs were read; the verifier refuses any other.
+        unsafe { *self.longs.add(place) }
+    }
+
+    #[inline(always)]
+    fn flags(self) -> u32 {
+        self.at(1) as u32
+    }
+
+    #[inline(always)]
+    fn prev(self) -> u64 {
+        self.at(5)
+    }
+
+    #[inline(always)]
+    fn whead(self) -> u64 {
+        self.at(6)
+    }
 }
 
 /// From `eppoll_entry.base` to `wait`, and from there to `wait.entry`, in bytes: the loader has seen to it that it is so.
 const WAIT: u64 = 8;
 const ENTRY: u64 = 24;
 
-/// Reads the entry's neighbourhood: `eppoll_entry.{base, wait, whead}` lie together from 5.10 to 7.3, base first.
+/// Reads the entry's neighbourhood: `eppoll_entry.{base, wait, whead}` lie together from 5.10 to 7.3, base first. `room` is where it is
+/// copied to if it cannot be read in place.
 #[inline(always)]
-fn entry(wait: u64) -> Result<Entry, Miss> {
+fn entry(wait: u64, room: &mut MaybeUninit<[u64; 7]>) -> Result<Entry, Miss> {
     let base = wait.wrapping_sub(WAIT);
-    if !kread::can_in_place() {
-        return Ok(parts(kread::kernel::<[u64; 7]>(base)?.as_ptr()));
+    if kread::can_in_place() {
+        return Entry::of(kread::in_place(base));
     }
-    let entry = parts(kread::in_place(base));
-    if entry.epi == 0 { Err(Miss::ReadFailed) } else { Ok(entry) }
-}
-
-/// Of an `eppoll_entry` from `base` on: base, flags (and padding), private, func, entry.next, entry.prev, whead.
-#[inline(always)]
-fn parts(longs: *const u64) -> Entry {
-    // SAFETY: seven longs were read; the verifier refuses any other.
-    unsafe { Entry { epi: *longs, flags: *longs.add(1) as u32, prev: *longs.add(5), whead: *longs.add(6) } }
+    // SAFETY: the room is as large as what is read.
+    if unsafe { kread::into(room.as_mut_ptr(), base) } != 0 {
+        return Err(Miss::ReadFailed);
+    }
+    Entry::of(room.as_ptr().cast())
 }
 
 /// No `eventpoll.ovflist`: no item lies there.
@@ -112,7 +141,7 @@ fn overflow(ep: u64) -> u64 {
     if !kread::can_in_place() {
         return kread::kernel(address).unwrap_or(UNREADABLE);
     }
-    // SAFETY: as in `parts`.
+    // SAFETY: as in `Entry::at`.
     unsafe { *kread::in_place(address) }
 }
 
@@ -120,78 +149,89 @@ fn overflow(ep: u64) -> u64 {
 fn body(wait: u64, key: u64) -> Result<(), Miss> {
     let mut now = Now::take();
     let mut entering = context::enter()?;
-    let found = entry(wait);
-    if let Ok(entry) = &found {
-        entering.mend(entry.whead);
+    let (mut around, mut room) = (MaybeUninit::uninit(), Room::uninit());
+    let entry = entry(wait, &mut around);
+    if let Ok(entry) = &entry {
+        entering.mend(entry.whead());
     }
     if audit::on() {
         entering.keep(NOT_AUDITED);
     }
-    let found = found.and_then(|entry| alive(entry.epi).map(|item| (entry, item)));
-    let (entry, mut item) = match found {
-        Ok(found) => found,
+    let both = entry.and_then(|entry| alive(entry.epi, &mut room).map(|item| (entry, item)));
+    let (entry, item) = match both {
+        Ok(both) => both,
         Err(miss) => {
             entering.push(0, 0)?;
             return Err(miss);
         }
     };
-    if !entering.traced_ep(item.ep) {
-        return entering.push(0, item.ep);
+    let (epi, ep) = (entry.epi, item.ep());
+    if !entering.traced_ep(ep) {
+        return entering.push(0, ep);
     }
+    let mut item = Ok(item);
     let mut before = Snapshot { begun: 0, ended: 0 };
     if audit::on() {
         // From here on other changes know of this one; the time and the state are taken after that.
-        audit::begin(item.ep);
-        before = audit::snapshot(item.ep);
+        audit::begin(ep);
+        before = audit::snapshot(ep);
         now = Now::take();
-        if let Ok(again) = alive(entry.epi) {
-            item = again;
-        }
+        item = alive(epi, &mut room);
     }
-    let ovflist = overflow(item.ep);
+    let ovflist = overflow(ep);
     if audit::on() {
         let scanning = u64::from(ovflist != UNACTIVE);
-        entering.keep(Audit { epi: entry.epi, begun: before.begun, ended: before.ended, scanning });
+        entering.keep(Audit { epi, begun: before.begun, ended: before.ended, scanning });
     }
-    entering.push(now.ts_ns, item.ep)?;
+    entering.push(now.ts_ns, ep)?;
+    let item = item?;
     if ovflist == UNREADABLE {
         return Err(Miss::ReadFailed);
     }
-    let flags = flags(&entry, &item, ovflist);
+    let found = found(item, ovflist);
     emit_on::<Callback>(entering.cpu, now, |record| {
         // SAFETY: `emit` gives a slot for one record.
         let record = unsafe { &mut *record };
-        record.ep = item.ep;
-        record.epi = entry.epi;
-        record.file = item.file;
-        record.whead = entry.whead;
+        record.ep = ep;
+        record.epi = epi;
+        record.file = item.file();
+        let (whead, prev) = (entry.whead(), entry.prev());
+        record.whead = whead;
         record.wait = wait;
-        record.prev_wait = entry.prev.wrapping_sub(ENTRY);
-        record.data = item.data;
+        record.prev_wait = prev.wrapping_sub(ENTRY);
+        record.data = item.data();
         record.parent_ts = entering.parent_ts();
         record.key = key as u32;
-        record.events = item.events;
-        record.fd = item.fd;
-        record.flags = flags;
+        record.events = item.events();
+        record.fd = item.fd();
+        record.flags = found | queued(entry.flags(), prev, whead);
     })
 }
 
+/// The flags that say where the item was.
 #[inline(always)]
-fn flags(entry: &Entry, item: &Epitem, ovflist: u64) -> u32 {
+fn found(item: New, ovflist: u64) -> u32 {
     let mut flags = 0;
     if ovflist != UNACTIVE {
         flags |= callback_flags::SCANNING;
     }
-    if item.ovflist_next != UNACTIVE {
+    if item.ovflist_next() != UNACTIVE {
         flags |= callback_flags::ON_OVFLIST;
     }
-    if item.linked {
+    if item.linked() {
         flags |= callback_flags::LINKED;
     }
-    if entry.flags & EXCLUSIVE != 0 {
+    flags
+}
+
+/// Those that say where and how its entry is queued.
+#[inline(always)]
+fn queued(wait_flags: u32, prev: u64, whead: u64) -> u32 {
+    let mut flags = 0;
+    if wait_flags & EXCLUSIVE != 0 {
         flags |= callback_flags::EXCLUSIVE;
     }
-    if entry.prev == entry.whead + offset!(whead_head) as u64 {
+    if prev == whead + offset!(whead_head) as u64 {
         flags |= callback_flags::FIRST;
     }
     flags

@@ -17,7 +17,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use aya::Ebpf;
 use aya::maps::{Array, HashMap, MapData, PerCpuArray, RingBuf};
-use tracer_common::{EVENTS_MAP, Hook, Rescue};
+use tracer_common::{ENABLED_MAP, EVENTS_MAP, Hook, Rescue};
 
 use self::begin::{Begun, begin};
 pub use self::clock::monotonic_ns;
@@ -190,8 +190,9 @@ impl Live {
     }
 
     fn set_enabled(&mut self, on: bool) -> Result<()> {
-        let mut enabled: Array<_, u32> =
-            Array::try_from(self.ebpf.map_mut("ENABLED").context("the object has no map ENABLED")?)?;
+        let mut enabled: Array<_, u32> = Array::try_from(
+            self.ebpf.map_mut(ENABLED_MAP).with_context(|| format!("the object has no map {ENABLED_MAP}"))?,
+        )?;
         enabled.set(0, u32::from(on), 0).context("cannot switch tracing")
     }
 
