@@ -1,6 +1,6 @@
 //! Runs a program while nothing but the hooks of `ep_poll_callback` is attached: the tracer's, or the least that any could be.
 //!
-//! `callback_cost none|baseline|eptrace fentry|kprobe COMMAND...`, as root; COMMAND's own output is the measurement, and a line of JSON
+//! `callback_cost none|baseline|bare|eptrace fentry|kprobe COMMAND...`, as root; COMMAND's own output is the measurement, and a line of JSON
 //! behind it says how many callbacks there were. Nobody reads the ring buffer meanwhile, so that only the probes cost; when a record
 //! did not fit into it, that is an error.
 
@@ -43,12 +43,39 @@ const KPROBE: &Variant = &Variant {
     blind: Blind::Never,
 };
 
+const BARE_FENTRY: &Variant = &Variant {
+    programs: &[
+        program("baseline_fexit", Attach::Fexit("ep_poll_callback")),
+        program("bare_fentry", Attach::Fentry("ep_poll_callback")),
+    ],
+    ..*FENTRY
+};
+
+const BARE_KPROBE: &Variant = &Variant {
+    programs: &[
+        program("baseline_kretprobe", Attach::Kretprobe("ep_poll_callback")),
+        program("bare_kprobe", Attach::Kprobe("ep_poll_callback")),
+    ],
+    ..*KPROBE
+};
+
+/// A hook that one way alone will do for.
+fn alone(variant: &'static Variant) -> HookPlan {
+    HookPlan {
+        hook: Hook::Callback,
+        need: Need::Required,
+        tries: vec![variant],
+        avoid: Vec::new(),
+        skipped: Vec::new(),
+    }
+}
+
 fn main() -> Result<()> {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let [what, backend, command @ ..] = words.as_slice() else { bail!("what, which backend, which command?") };
-    let (preference, least) = match backend.as_str() {
-        "fentry" => (Preference::Fentry, FENTRY),
-        "kprobe" => (Preference::Kprobe, KPROBE),
+    let (preference, least, bare) = match backend.as_str() {
+        "fentry" => (Preference::Fentry, FENTRY, BARE_FENTRY),
+        "kprobe" => (Preference::Kprobe, KPROBE, BARE_KPROBE),
         other => bail!("fentry or kprobe, not {other}"),
     };
     let facts = Facts::gather(None)?;
@@ -58,18 +85,13 @@ fn main() -> Result<()> {
     let mut ebpf = load(OBJECT, config, Sizes { ring_bytes: RING_BYTES, ..Sizes::default() }, btf)?;
     let plans = match what.as_str() {
         "none" => Vec::new(),
-        "baseline" => vec![HookPlan {
-            hook: Hook::Callback,
-            need: Need::Required,
-            tries: vec![least],
-            avoid: Vec::new(),
-            skipped: Vec::new(),
-        }],
+        "baseline" => vec![alone(least)],
+        "bare" => vec![alone(bare)],
         "eptrace" => plan(&facts.names, preference, Purpose::default())
             .into_iter()
             .filter(|plan| plan.hook == Hook::Callback)
             .collect(),
-        other => bail!("none, baseline or eptrace, not {other}"),
+        other => bail!("none, baseline, bare or eptrace, not {other}"),
     };
     for outcome in attach(&mut ebpf, plans, btf, How::default()) {
         ensure!(outcome.held.is_some(), "{}", outcome.refused.join("; "));

@@ -77,9 +77,9 @@ const NOT_AUDITED: Audit = Audit { epi: 0, begun: 0, ended: 0, scanning: 0 };
 /// The wait queue entry and what surrounds it in its `struct eppoll_entry`, in longs from `base` on: base, flags (and padding), private,
 /// func, entry.next, entry.prev, whead. Each is read when it is asked for, as of [`New`].
 #[derive(Clone, Copy)]
-struct Entry {
+pub(super) struct Entry {
     longs: *const u64,
-    epi: u64,
+    pub(super) epi: u64,
 }
 
 impl Entry {
@@ -119,7 +119,7 @@ const ENTRY: u64 = 24;
 /// Reads the entry's neighbourhood: `eppoll_entry.{base, wait, whead}` lie together from 5.10 to 7.3, base first. `room` is where it is
 /// copied to if it cannot be read in place.
 #[inline(always)]
-fn entry(wait: u64, room: &mut MaybeUninit<[u64; 7]>) -> Result<Entry, Miss> {
+pub(super) fn entry(wait: u64, room: &mut MaybeUninit<[u64; 7]>) -> Result<Entry, Miss> {
     let base = wait.wrapping_sub(WAIT);
     if kread::can_in_place() {
         return Entry::of(kread::in_place(base));
@@ -136,7 +136,7 @@ const UNREADABLE: u64 = 1;
 
 /// `eventpoll.ovflist`, or [`UNREADABLE`]: of an error, the compiler would look at a value that is not there, which a verifier refuses.
 #[inline(always)]
-fn overflow(ep: u64) -> u64 {
+pub(super) fn overflow(ep: u64) -> u64 {
     let address = ep + offset!(ep_ovflist) as u64;
     if !kread::can_in_place() {
         return kread::kernel(address).unwrap_or(UNREADABLE);
@@ -188,19 +188,36 @@ fn body(wait: u64, key: u64) -> Result<(), Miss> {
     if ovflist == UNREADABLE {
         return Err(Miss::ReadFailed);
     }
+    tell(entering.cpu, now, Told { wait, key, parent_ts: entering.parent_ts(), ep, entry, item, ovflist })
+}
+
+/// What a record is made of.
+pub(super) struct Told {
+    pub(super) wait: u64,
+    pub(super) key: u64,
+    pub(super) parent_ts: u64,
+    pub(super) ep: u64,
+    pub(super) entry: Entry,
+    pub(super) item: New,
+    pub(super) ovflist: u64,
+}
+
+#[inline(always)]
+pub(super) fn tell(cpu: u32, now: Now, told: Told) -> Result<(), Miss> {
+    let Told { wait, key, parent_ts, ep, entry, item, ovflist } = told;
     let found = found(item, ovflist);
-    emit_on::<Callback>(entering.cpu, now, |record| {
+    emit_on::<Callback>(cpu, now, |record| {
         // SAFETY: `emit` gives a slot for one record.
         let record = unsafe { &mut *record };
         record.ep = ep;
-        record.epi = epi;
+        record.epi = entry.epi;
         record.file = item.file();
         let (whead, prev) = (entry.whead(), entry.prev());
         record.whead = whead;
         record.wait = wait;
         record.prev_wait = prev.wrapping_sub(ENTRY);
         record.data = item.data();
-        record.parent_ts = entering.parent_ts();
+        record.parent_ts = parent_ts;
         record.key = key as u32;
         record.events = item.events();
         record.fd = item.fd();
