@@ -197,6 +197,9 @@ row!(AuditedItem {
     index: index,
 });
 
+/// What the kernel has for the address of a peer where there is none.
+const NOBODY: [u8; 16] = [0; 16];
+
 // Its addresses are text that depends on the family.
 impl Row for FileInfo {
     #[cfg(test)]
@@ -254,7 +257,7 @@ impl Row for FileInfo {
         if let Some(text) = address_to_text(family, local) {
             out.local_addr.set(row, &text);
         }
-        if let Some(text) = address_to_text(family, remote) {
+        if let Some(text) = address_to_text(family, remote).filter(|_| remote != NOBODY) {
             out.remote_addr.set(row, &text);
         }
     }

@@ -13,7 +13,7 @@ use super::super::guard::MAX_HEAD_BYTES;
 use super::super::{BATCH_ROWS, FORMAT, Reader, Writer};
 use super::arbitrary::{event, one_of_each};
 use super::{PATH, STOPPED, attached, info, read, written};
-use crate::event::{Event, TraceInfo};
+use crate::event::{Event, FileInfo, TraceInfo};
 
 proptest! {
     #![proptest_config(Config { cases: 400, failure_persistence: None, ..Config::default() })]
@@ -117,5 +117,20 @@ fn a_mask_of_zero_is_not_the_same_as_none() {
     for (flags, events) in [(0, 0), (0, 7), (ctl_flags::HAS_EVENT, 0)] {
         let event = Event::Ctl(crate::event::Ctl { flags, events, ..ctl });
         assert_eq!(read(&written(&[&[event, STOPPED]])).unwrap().events, [event, STOPPED]);
+    }
+}
+
+#[test]
+fn a_socket_without_a_peer_has_no_address_of_one_and_comes_back() {
+    let mut infos =
+        one_of_each().into_iter().filter_map(|event| if let Event::FileInfo(e) = event { Some(e) } else { None });
+    let info = infos.next().unwrap();
+    for (family, peer) in [(2, [0; 16]), (10, [0; 16]), (2, [127, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0])] {
+        let event = Event::FileInfo(FileInfo { family, local: [0; 16], remote: peer, ..info });
+        let bytes = written(&[&[event, STOPPED]]);
+        let batch = StreamReader::try_new(&bytes[..], None).unwrap().next().unwrap().unwrap();
+        let null = |column: &str| batch.column_by_name(column).unwrap().is_null(0);
+        assert_eq!((null("local_addr"), null("remote_addr")), (false, peer == [0; 16]), "{family}");
+        assert_eq!(read(&bytes).unwrap().events, [event, STOPPED]);
     }
 }
