@@ -51,6 +51,11 @@ impl Child {
         }
     }
 
+    /// Its number while it runs, or is not yet waited for.
+    pub(crate) fn pid(&self) -> Pid {
+        self.pid
+    }
+
     /// Its number and its counts, once it has ended.
     pub(crate) fn join(mut self) -> Result<(i32, Counts)> {
         let mut text = String::new();

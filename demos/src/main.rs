@@ -35,6 +35,7 @@ mod release;
 mod reuseport;
 mod shared;
 mod sharing;
+mod sources;
 mod stalled;
 mod standing;
 mod stays;
@@ -79,6 +80,7 @@ enum Demo {
     Cycle(cycle::Options),
     Churn(churn::Options),
     Registered(registered::Options),
+    Sources(sources::Options),
     Many(many::Options),
     Pitfalls(pitfalls::Options),
     Life(life::Options),
@@ -122,6 +124,7 @@ fn run(cli: &Cli) -> Result<()> {
         Demo::Cycle(options) => cycle::run(options)?,
         Demo::Churn(options) => churn::run(options)?,
         Demo::Registered(options) => registered::run(options)?,
+        Demo::Sources(options) => sources::run(options)?,
         Demo::Many(options) => many::run(options)?,
         Demo::Pitfalls(options) => pitfalls::run(options)?,
         Demo::Life(options) => life::run(options)?,

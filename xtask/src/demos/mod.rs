@@ -85,6 +85,7 @@ pub(crate) const ALL: &[Demo] = &[
     counts("life", "Fork, dup, pass, share, close, reuse, nest, interrupt", true, &[]),
     counts("churn", "Everything at random", true, &["--threads", "1", "--operations", "2000"]),
     counts("registered", "One file of each kind that epoll takes, in one eventpoll", false, &[]),
+    counts("sources", "One file of each kind, and what the kernel says of it to whoever has it open", false, &[]),
     counts("stays", "Every way to the ready list and from it", true, &[]),
     counts("many", "Very many items and eventpolls", false, &["--items", "10000", "--epolls", "1000"]),
     counts("cycle", "One write + epoll_wait + read, again and again", false, &["--iterations", "1000"]),

@@ -23,6 +23,7 @@ mod registered;
 mod reuse;
 mod skipped;
 mod snapshot;
+mod sources;
 mod stacks;
 mod stays;
 mod steps;
@@ -111,6 +112,7 @@ fn each() -> Vec<Case> {
     cases.extend(attach::cases());
     cases.extend(churn::cases());
     cases.extend(registered::cases());
+    cases.extend(sources::cases());
     cases.extend(snapshot::cases());
     cases.extend(loss::cases());
     cases.extend(limits::cases());
