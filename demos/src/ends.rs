@@ -161,8 +161,17 @@ pub(crate) fn unread(fd: &impl AsRawFd) -> Result<usize> {
     usize::try_from(bytes).context("ioctl(FIONREAD)")
 }
 
-/// `tcpi_unacked`: segments on their way.
-fn unacknowledged(socket: &OwnedFd) -> Result<u32> {
+/// `tcpi_unacked`: segments on their way; of a listening socket, connections that can be accepted.
+pub(crate) fn unacknowledged(socket: &OwnedFd) -> Result<u32> {
+    Ok(tcp_info(socket)?.tcpi_unacked)
+}
+
+/// `tcpi_state`: one of `TCP_*` (`include/net/tcp_states.h`).
+pub(crate) fn tcp_state(socket: &OwnedFd) -> Result<u8> {
+    Ok(tcp_info(socket)?.tcpi_state)
+}
+
+fn tcp_info(socket: &OwnedFd) -> Result<libc::tcp_info> {
     // SAFETY: plain integers, for which zero is a value.
     let mut info: libc::tcp_info = unsafe { std::mem::zeroed() };
     let mut length = libc::socklen_t::try_from(size_of::<libc::tcp_info>()).context("a length")?;
@@ -172,5 +181,5 @@ fn unacknowledged(socket: &OwnedFd) -> Result<u32> {
     let got = unsafe { libc::getsockopt(fd, libc::IPPROTO_TCP, libc::TCP_INFO, room, &raw mut length) };
     Errno::result(got).context("getsockopt(TCP_INFO)")?;
     ensure!(length > 28, "getsockopt(TCP_INFO) tells too little");
-    Ok(info.tcpi_unacked)
+    Ok(info)
 }

@@ -23,6 +23,7 @@ mod epollout;
 mod exclusive;
 mod fds;
 mod herd;
+mod left;
 mod life;
 mod many;
 mod nested;
@@ -81,6 +82,7 @@ enum Demo {
     Churn(churn::Options),
     Registered(registered::Options),
     Sources(sources::Options),
+    Left(left::Options),
     Many(many::Options),
     Pitfalls(pitfalls::Options),
     Life(life::Options),
@@ -125,6 +127,7 @@ fn run(cli: &Cli) -> Result<()> {
         Demo::Churn(options) => churn::run(options)?,
         Demo::Registered(options) => registered::run(options)?,
         Demo::Sources(options) => sources::run(options)?,
+        Demo::Left(options) => left::run(options)?,
         Demo::Many(options) => many::run(options)?,
         Demo::Pitfalls(options) => pitfalls::run(options)?,
         Demo::Life(options) => life::run(options)?,

@@ -18,6 +18,7 @@ use nix::errno::Errno;
 use serde::Serialize;
 
 use self::asked::Told;
+pub(crate) use self::kinds::Folder;
 use crate::counted::Counted;
 use crate::fds::epoll;
 use crate::truth::{Counts, Truth};
@@ -85,8 +86,8 @@ const MASK: u32 = (libc::EPOLLIN | libc::EPOLLET).cast_unsigned();
 pub(crate) fn run(options: &Options) -> Result<String> {
     let epoll = epoll()?;
     let mut stage = Stage::default();
-    let folder = kinds::Folder::new()?;
-    kinds::all(&mut stage, &folder)?;
+    let folder = Folder::new()?;
+    kinds::all(&mut stage, folder.path())?;
     internet::all(&mut stage)?;
     let Stage { mut calls, sources, kept, missing } = stage;
     for source in &sources {

@@ -13,6 +13,7 @@ use nix::sys::stat::fstat;
 use serde::Serialize;
 
 use super::Source;
+use crate::ends::tcp_state;
 
 /// `TCP_ESTABLISHED`, `TCP_CLOSE`, `TCP_LISTEN` (`include/net/tcp_states.h`): unix and datagram sockets have these as well.
 const ESTABLISHED: u8 = 1;
@@ -116,12 +117,6 @@ fn state(file: &OwnedFd, connected: bool) -> Result<u8> {
         (_, true) => ESTABLISHED,
         _ => CLOSE,
     })
-}
-
-/// `tcpi_state`: the first byte of `struct tcp_info` (uapi/linux/tcp.h).
-pub(super) fn tcp_state(file: &OwnedFd) -> Result<u8> {
-    let info = option(file, libc::IPPROTO_TCP, libc::TCP_INFO).context("getsockopt(TCP_INFO)")?;
-    Ok(info.to_ne_bytes()[0])
 }
 
 /// The first four bytes of an option.

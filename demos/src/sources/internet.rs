@@ -9,10 +9,9 @@ use nix::errno::Errno;
 use nix::sched::sched_yield;
 use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, SockaddrStorage, connect, socket};
 
-use super::asked::tcp_state;
 use super::{Source, Stage};
 use crate::counted::Counted;
-use crate::ends::until_queued;
+use crate::ends::{tcp_state, until_queued};
 use crate::fds::own;
 
 /// `TCP_FIN_WAIT2`, `TCP_CLOSE_WAIT` (`include/net/tcp_states.h`)

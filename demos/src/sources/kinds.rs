@@ -21,13 +21,17 @@ use crate::child::Child;
 use crate::fds::{epoll, eventfd, own, raise};
 
 /// A folder of the demo's own, gone with it.
-pub(super) struct Folder(PathBuf);
+pub(crate) struct Folder(PathBuf);
 
 impl Folder {
-    pub(super) fn new() -> Result<Self> {
-        let path = std::env::temp_dir().join(format!("demos-sources-{}", std::process::id()));
+    pub(crate) fn new() -> Result<Self> {
+        let path = std::env::temp_dir().join(format!("demos-{}", std::process::id()));
         std::fs::create_dir(&path).with_context(|| format!("mkdir({})", path.display()))?;
         Ok(Self(path))
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
     }
 }
 
@@ -39,7 +43,7 @@ impl Drop for Folder {
 }
 
 /// All of them.
-pub(super) fn all(stage: &mut Stage, Folder(folder): &Folder) -> Result<()> {
+pub(super) fn all(stage: &mut Stage, folder: &Path) -> Result<()> {
     // First, while there is nothing that the child could keep open.
     process(stage)?;
     pipes(stage, folder)?;

@@ -10,6 +10,7 @@ mod herd;
 mod hooks;
 mod independent;
 mod killed;
+mod left;
 mod life;
 mod limits;
 mod lint;
@@ -113,6 +114,7 @@ fn each() -> Vec<Case> {
     cases.extend(churn::cases());
     cases.extend(registered::cases());
     cases.extend(sources::cases());
+    cases.extend(left::cases());
     cases.extend(snapshot::cases());
     cases.extend(loss::cases());
     cases.extend(limits::cases());
