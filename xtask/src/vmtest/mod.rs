@@ -3,6 +3,7 @@
 mod again;
 mod attach;
 mod busy_poll;
+mod callbacks;
 mod calls;
 mod churn;
 pub(crate) mod foreign;
@@ -115,6 +116,7 @@ fn each() -> Vec<Case> {
     cases.extend(registered::cases());
     cases.extend(sources::cases());
     cases.extend(left::cases());
+    cases.extend(callbacks::cases());
     cases.extend(snapshot::cases());
     cases.extend(loss::cases());
     cases.extend(limits::cases());
