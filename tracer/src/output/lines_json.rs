@@ -149,8 +149,10 @@ fn wait_exit(e: &WaitExit, model: &Model) -> Value {
 
 fn callback(e: &Callback, info: &TraceInfo, model: &Model) -> Value {
     let has = |flag: u32| e.flags & flag != 0;
+    // Before the first of a queue stands no entry.
+    let prev_wait = if has(callback_flags::FIRST) { None } else { address(e.prev_wait) };
     json!({ "ep": address(e.ep), "eventpoll": eventpoll(model, e.ep), "epi": address(e.epi), "file": address(e.file),
-        "source": source(e.file, info, model), "whead": address(e.whead), "wait": address(e.wait), "fd": e.fd, "key": epoll_events(e.key),
+        "source": source(e.file, info, model), "whead": address(e.whead), "wait": address(e.wait), "prev_wait": prev_wait, "fd": e.fd, "key": epoll_events(e.key),
         "events": epoll_events(e.events), "data": hex(e.data), "outcome": Outcome::of(e).name(),
         "scanning": has(callback_flags::SCANNING), "exclusive": has(callback_flags::EXCLUSIVE),
         "first": has(callback_flags::FIRST), "parent_ts_ns": (e.parent_ts != 0).then_some(e.parent_ts) })
