@@ -132,7 +132,8 @@ pub struct Model {
     wakeups: Wakeups,
     walks: walk::Walks,
     waiters: Pairs<EpId, TaskId>,
-    registered: Pairs<FileId, EpId>,
+    /// With how many items there have been.
+    registered: Pairs<FileId, EpId, u64>,
     shares: Pairs<FileId, TaskId, Share>,
     notes: Option<journal::Notes>,
 }
@@ -316,7 +317,7 @@ impl Model {
 
     /// Eventpolls that a file has been registered in, but for those that are no longer shown one by one.
     pub fn registered(&self, file: FileId) -> impl Iterator<Item = EpId> + '_ {
-        self.registered.of(file).map(|(ep, ())| ep)
+        self.registered.of(file).map(|(ep, _)| ep)
     }
 
     /// How many eventpolls a file has been registered in.

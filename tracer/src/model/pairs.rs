@@ -42,12 +42,22 @@ impl<A: Ranged, B: Ranged, V: Default> Pairs<A, B, V> {
         self.forward.range((first, least)..=(first, greatest)).map(|(&(_, second), known)| (second, known))
     }
 
+    /// What is known of a pair that was noted.
+    pub(crate) fn get_mut(&mut self, pair: (A, B)) -> Option<&mut V> {
+        self.forward.get_mut(&pair)
+    }
+
+    /// Forgets a pair.
+    pub(crate) fn remove(&mut self, pair: (A, B)) {
+        self.forward.remove(&pair);
+        self.back.remove(&(pair.1, pair.0));
+    }
+
     /// Forgets the pairs that begin with this one.
     pub(crate) fn remove_first(&mut self, first: A) {
         let gone: Vec<B> = self.of(first).map(|(second, _)| second).collect();
         for second in gone {
-            self.forward.remove(&(first, second));
-            self.back.remove(&(second, first));
+            self.remove((first, second));
         }
     }
 
@@ -56,8 +66,7 @@ impl<A: Ranged, B: Ranged, V: Default> Pairs<A, B, V> {
         let (least, greatest) = A::ALL;
         let gone: Vec<A> = self.back.range((second, least)..=(second, greatest)).map(|&(_, first)| first).collect();
         for first in &gone {
-            self.forward.remove(&(*first, second));
-            self.back.remove(&(second, *first));
+            self.remove((*first, second));
         }
         gone
     }

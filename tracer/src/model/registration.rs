@@ -260,16 +260,19 @@ impl Model {
             file.fd.get_or_insert(fd);
         }
         self.files.stats(file).flags.add(events);
-        self.registered.note((file, ep), self.limits.pairs, &mut self.exceeded.pairs);
+        if let Some(items) = self.registered.note((file, ep), self.limits.pairs, &mut self.exceeded.pairs) {
+            *items = items.saturating_add(1);
+        }
     }
 
     /// The item is of another file.
     fn take_from_file(&mut self, id: ItemId) {
-        let Some(&Item { file, events, .. }) = self.items.get(id) else { return };
-        let flags = &mut self.files.stats(file).flags;
-        flags.remove(events);
-        if flags.items == 0 {
-            self.registered.remove_first(file);
+        let Some(&Item { ep, file, events, .. }) = self.items.get(id) else { return };
+        self.files.stats(file).flags.remove(events);
+        let Some(items) = self.registered.get_mut((file, ep)) else { return };
+        *items = items.saturating_sub(1);
+        if *items == 0 {
+            self.registered.remove((file, ep));
         }
     }
 

@@ -79,6 +79,29 @@ fn an_item_stays_when_its_add_tells_that_another_file_was_at_the_address_before(
 }
 
 #[test]
+fn an_eventpoll_of_the_file_that_now_has_an_address_is_none_of_the_file_that_had_it() {
+    for now in [ep(1), ep(2)] {
+        let mut trace = Trace::new();
+        let old = Item::socket(1, LISTENER, LT);
+        let new = Item { ep: now, epi: 0x2_0000, fd: 9, ..old };
+        trace.describes(old.file, 0x6000);
+        trace.add(PID, old);
+        trace.ctl(PID, 2, old, 0);
+        trace.hooked(101, new);
+        let header = *trace.events.last().and_then(Event::header).unwrap();
+        trace.describes(new.file, 0x7000);
+        if let Some(Event::FileInfo(info)) = trace.events.last_mut() {
+            info.header = header;
+        }
+        let model = trace.model();
+        let address = |id| model.eventpolls().get(id).unwrap().address;
+        let registered: Vec<Vec<u64>> =
+            model.files().iter().map(|file| model.registered(file.id).map(address).collect()).collect();
+        assert_eq!(registered, [[ep(1)], [now]]);
+    }
+}
+
+#[test]
 fn an_eventpoll_address_that_is_used_again_is_another_eventpoll() {
     let mut trace = Trace::new();
     trace.add(PID, Item::socket(1, LISTENER, LT));
