@@ -132,6 +132,7 @@ pub(crate) fn alive(address: u64, room: &mut Room) -> Result<New, Miss> {
     let longs = match config!(epitem_shape) {
         epitem_shape::NEW_IN_PLACE => kread::in_place(address + RDLLINK),
         epitem_shape::NEW => {
+            // SAFETY: the room is as large as what is read.
             if unsafe { kread::into(room.as_mut_ptr(), address + RDLLINK) } != 0 {
                 return Err(Miss::ReadFailed);
             }

@@ -109,4 +109,10 @@ impl FileInfo {
     pub const fn is_socket(&self) -> bool {
         self.family != 0 || self.sock_type != 0 || self.state != 0 || self.local_port != 0 || self.remote_port != 0
     }
+
+    /// Whether `remote` is an address: where there is no peer, the kernel has zeros for it.
+    #[must_use]
+    pub const fn has_peer(&self) -> bool {
+        u128::from_ne_bytes(self.remote) != 0
+    }
 }

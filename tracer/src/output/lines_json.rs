@@ -187,8 +187,7 @@ fn scan(e: &Scan, model: &Model) -> Value {
 }
 
 fn file_info(e: &FileInfo, info: &TraceInfo) -> Value {
-    // The kernel has zeros for a peer that there is not.
-    let remote = ip(e.family, e.remote).filter(|remote| !remote.is_unspecified());
+    let remote = ip(e.family, e.remote).filter(|_| e.has_peer());
     let of_socket = |number: u16| e.is_socket().then_some(number);
     json!({ "file": address(e.file), "file_kind": info.file_kinds.get(&e.f_op).cloned().unwrap_or_else(|| hex(e.f_op)),
         "ino": e.ino, "family": of_socket(e.family), "sock_type": of_socket(e.sock_type.into()),

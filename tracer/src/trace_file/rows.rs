@@ -197,9 +197,6 @@ row!(AuditedItem {
     index: index,
 });
 
-/// What the kernel has for the address of a peer where there is none.
-const NOBODY: [u8; 16] = [0; 16];
-
 // Its addresses are text that depends on the family.
 impl Row for FileInfo {
     #[cfg(test)]
@@ -257,7 +254,7 @@ impl Row for FileInfo {
         if let Some(text) = address_to_text(family, local) {
             out.local_addr.set(row, &text);
         }
-        if let Some(text) = address_to_text(family, remote).filter(|_| remote != NOBODY) {
+        if let Some(text) = address_to_text(family, remote).filter(|_| self.has_peer()) {
             out.remote_addr.set(row, &text);
         }
     }

@@ -20,9 +20,10 @@ pub(super) fn cases() -> Vec<Case> {
             let told = recorded::events(Some("\"file-info\""));
             recorded::jobs(backend, &[], &["sh", "-c", SCRIPT], [told])
         }),
-        check: Box::new(|results| {
+        check: Box::new(move |results| {
             again::judge(results, |results| {
                 let report = json(&results[recorded::REPORT], "eptrace report --json")?;
+                ensure!(report["backend"] == backend, "the report says backend {}", report["backend"]);
                 let said = results[0].out();
                 lines(&results[0], "the herds")?;
                 let told = lines(&results[MORE], "the events")?;

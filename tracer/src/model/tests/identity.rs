@@ -54,11 +54,9 @@ fn a_mask_that_another_mod_has_replaced_is_not_the_items() {
     assert_eq!(model.items().iter().map(|item| (item.events, item.mods)).collect::<Vec<_>>(), [(ET, 2)]);
 }
 
-#[test]
-fn an_item_stays_when_its_add_tells_that_another_file_was_at_the_address_before() {
+/// `old` is deleted, and another file comes to live at the address of its file: the ADD of `new` tells so.
+fn another_file(old: Item, new: Item) -> Trace {
     let mut trace = Trace::new();
-    let old = Item::socket(1, LISTENER, LT);
-    let new = Item { epi: 0x2_0000, fd: 9, ..old };
     trace.describes(old.file, 0x6000);
     trace.add(PID, old);
     trace.ctl(PID, 2, old, 0);
@@ -68,7 +66,14 @@ fn an_item_stays_when_its_add_tells_that_another_file_was_at_the_address_before(
     if let Some(Event::FileInfo(info)) = trace.events.last_mut() {
         info.header = header;
     }
-    let model = trace.model();
+    trace
+}
+
+#[test]
+fn an_item_stays_when_its_add_tells_that_another_file_was_at_the_address_before() {
+    let old = Item::socket(1, LISTENER, LT);
+    let new = Item { epi: 0x2_0000, fd: 9, ..old };
+    let model = another_file(old, new).model();
     let items: Vec<_> = model.items().iter().map(|item| (item.epi, item.fd, item.adding)).collect();
     assert_eq!(items, [(new.epi, 9, Some(101))]);
     let files: Vec<_> = model.files().iter().map(|file| (file.alive, file.info.map(|info| info.f_op))).collect();
@@ -81,19 +86,9 @@ fn an_item_stays_when_its_add_tells_that_another_file_was_at_the_address_before(
 #[test]
 fn an_eventpoll_of_the_file_that_now_has_an_address_is_none_of_the_file_that_had_it() {
     for now in [ep(1), ep(2)] {
-        let mut trace = Trace::new();
         let old = Item::socket(1, LISTENER, LT);
         let new = Item { ep: now, epi: 0x2_0000, fd: 9, ..old };
-        trace.describes(old.file, 0x6000);
-        trace.add(PID, old);
-        trace.ctl(PID, 2, old, 0);
-        trace.hooked(101, new);
-        let header = *trace.events.last().and_then(Event::header).unwrap();
-        trace.describes(new.file, 0x7000);
-        if let Some(Event::FileInfo(info)) = trace.events.last_mut() {
-            info.header = header;
-        }
-        let model = trace.model();
+        let model = another_file(old, new).model();
         let address = |id| model.eventpolls().get(id).unwrap().address;
         let registered: Vec<Vec<u64>> =
             model.files().iter().map(|file| model.registered(file.id).map(address).collect()).collect();
