@@ -33,6 +33,7 @@ mod reactor;
 mod ready;
 mod registered;
 mod release;
+mod replaced;
 mod reuseport;
 mod shared;
 mod sharing;
@@ -83,6 +84,7 @@ enum Demo {
     Registered(registered::Options),
     Sources(sources::Options),
     Left(left::Options),
+    Replaced(replaced::Options),
     Many(many::Options),
     Pitfalls(pitfalls::Options),
     Life(life::Options),
@@ -128,6 +130,7 @@ fn run(cli: &Cli) -> Result<()> {
         Demo::Registered(options) => registered::run(options)?,
         Demo::Sources(options) => sources::run(options)?,
         Demo::Left(options) => left::run(options)?,
+        Demo::Replaced(options) => replaced::run(options)?,
         Demo::Many(options) => many::run(options)?,
         Demo::Pitfalls(options) => pitfalls::run(options)?,
         Demo::Life(options) => life::run(options)?,

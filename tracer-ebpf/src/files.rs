@@ -81,6 +81,28 @@ pub(crate) fn eventpoll_or(file: u64, known: u64) -> Result<(u64, bool), Miss> {
     Ok((private, false))
 }
 
+/// The eventpoll that the kernel found behind a descriptor of the current task, of which a probe found `ep` (0: none) before that; 0 when it
+/// was none. `succeeded`: the call did, so there was one.
+///
+/// Between the two looks another thread may close the descriptor, and its number be used again. An eventpoll that the kernel found does not
+/// end before it is done with it: if `ep` has ended, the kernel found another file, or was done with this one a moment ago.
+#[inline(always)]
+pub(crate) fn found_behind(epfd: i32, ep: u64, succeeded: bool) -> Result<u64, Miss> {
+    if ep != 0 && !filter::adopt(ep, true)? {
+        return Ok(ep);
+    }
+    // New to the filter; or it has ended, and nobody would make the filter forget it again.
+    let (now, known) = eventpoll(of_current(epfd)?)?;
+    if now == ep {
+        return Ok(ep);
+    }
+    if ep != 0 {
+        filter::forget(ep);
+    }
+    let found = if known { now } else { ep };
+    Ok(if succeeded { found } else { 0 })
+}
+
 /// Where the list of a file's watchers begins, the `fllink` of its epitems, and the link that ends it; 0 for a file that has no list.
 ///
 /// From 5.11 on the list lies behind `file->f_ep`, is never empty and ends with 0; before that it is `file->f_ep_links`, and its head ends

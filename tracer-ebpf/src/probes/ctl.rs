@@ -186,7 +186,7 @@ pub(crate) fn ended(ctx: *mut c_void, ret: i32) -> Result<(), Miss> {
     }
     let Some(state) = tasks::get(current_tid()) else { return unseen(ret) };
     // SAFETY: as in `keep`.
-    let call = unsafe { (*state).ctl };
+    let mut call = unsafe { (*state).ctl };
     if call.begun == 0 {
         return unseen(ret);
     }
@@ -197,12 +197,35 @@ pub(crate) fn ended(ctx: *mut c_void, ret: i32) -> Result<(), Miss> {
         let [begun, ended] = unsafe { (*state).ctl_changes };
         !audit::alone(call.ep, Snapshot { begun, ended })
     };
-    let result = if ret == AGAIN { Ok(()) } else { tell(ctx, &call, ret, if raced { ctl_flags::RACED } else { 0 }) };
-    if audit::on() && call.ep != 0 {
-        audit::end(call.ep);
+    let changed = call.ep;
+    let result =
+        if ret == AGAIN { Ok(()) } else { tell(ctx, &mut call, ret, if raced { ctl_flags::RACED } else { 0 }) };
+    if audit::on() && changed != 0 {
+        audit::end(changed);
         audit::walk(call.ep, audit_moment::CTL);
     }
     result
+}
+
+/// The kernel says what the descriptors of the current task's call stand for.
+#[inline(always)]
+pub(super) fn stands_for(tid: u32, ep: u64, file: u64) {
+    let Some(state) = tasks::get(tid) else { return };
+    // SAFETY: as in `keep`.
+    let call = unsafe { &mut (*state).ctl };
+    if call.begun == 0 {
+        return;
+    }
+    call.file = file;
+    if call.ep != ep {
+        if audit::on() {
+            if call.ep != 0 {
+                audit::end(call.ep);
+            }
+            audit::begin(ep);
+        }
+        call.ep = ep;
+    }
 }
 
 /// A call that ends without having begun: it began before tracing did, or has nothing to do with it, or could not read its event and never
@@ -213,11 +236,11 @@ fn unseen(ret: i32) -> Result<(), Miss> {
 }
 
 #[inline(always)]
-fn tell(ctx: *mut c_void, call: &Call, ret: i32, raced: u32) -> Result<(), Miss> {
+fn tell(ctx: *mut c_void, call: &mut Call, ret: i32, raced: u32) -> Result<(), Miss> {
     let now = Now::take();
     context::reset();
-    let &Call { epfd, op, fd, ep, file, event, .. } = call;
-    filter::adopt(ep, true)?;
+    call.ep = files::found_behind(call.epfd, call.ep, ret == 0)?;
+    let &mut Call { epfd, op, fd, ep, file, event, .. } = call;
     // After the time was taken: the item may have come to the ready list since, but not before.
     let seen = ret == 0 && ep != 0 && file != 0;
     let (epi, state) = if seen { state(call).unwrap_or((0, 0)) } else { (0, 0) };

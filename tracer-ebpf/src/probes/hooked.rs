@@ -5,6 +5,7 @@ use aya_ebpf::programs::{FEntryContext, ProbeContext};
 use tracer_common::events::Hooked;
 use tracer_common::{Hook, Miss};
 
+use super::ctl;
 use crate::emit::{Now, emit, settle};
 use crate::epitem::epitem;
 use crate::globals::offset;
@@ -46,6 +47,7 @@ fn hooked_body(whead: u64, table: u64) -> Result<(), Miss> {
         return Ok(());
     }
     let item = epitem(epi)?;
+    ctl::stands_for(now.tid, item.ep, item.file);
     filter::adopt(item.ep, true)?;
     emit::<Hooked>(now, |record| {
         // SAFETY: `emit` gives a slot for one record.

@@ -14,7 +14,7 @@ use crate::audit::Snapshot;
 use crate::emit::{Now, count, current_tid, emit, settle};
 use crate::globals::{config, offset};
 use crate::rescue::{Point, with_twins};
-use crate::tasks::TaskState;
+use crate::tasks::{IN_WAIT, TaskState};
 use crate::{audit, filter, kread, tasks};
 
 /// The most scans inside each other: an eventpoll watched by an eventpoll, `EP_MAX_NESTS` deep.
@@ -226,7 +226,7 @@ fn lists<const TYPED: bool>(ep: u64, list: u64) -> Result<(u32, u64), Miss> {
 #[inline(always)]
 fn body<const TYPED: bool>(ep: u64, delivered: i32, list: u64) -> Result<(), Miss> {
     // Only a traced task's wait is remembered: then its eventpoll is traced.
-    let in_wait = ep != 0 && tasks::waits_on(current_tid()) == ep;
+    let in_wait = ep != 0 && in_wait(ep);
     if !in_wait && !filter::traced_ep(ep) {
         return Ok(());
     }
@@ -258,6 +258,24 @@ fn body<const TYPED: bool>(ep: u64, delivered: i32, list: u64) -> Result<(), Mis
         audit::begin(ep);
     }
     Ok(())
+}
+
+/// Whether the current task waits on this eventpoll, and does not poll it inside a wait on another. A wait whose eventpoll has ended, or that had
+/// none, is on the first one that it scans: its descriptor had stood for something else when its probe looked.
+#[inline(always)]
+fn in_wait(ep: u64) -> bool {
+    let Some(state) = tasks::get(current_tid()) else { return false };
+    // SAFETY: as in `unended`.
+    let (flags, waits_on) = unsafe { ((*state).flags, (*state).ep) };
+    if flags & IN_WAIT == 0 || waits_on == ep {
+        return flags & IN_WAIT != 0;
+    }
+    if waits_on != 0 && filter::known(waits_on) {
+        return false;
+    }
+    // SAFETY: as in `unended`.
+    unsafe { (*state).ep = ep };
+    true
 }
 
 /// The changes of the eventpoll's lists so far, for the audit.

@@ -134,9 +134,9 @@ fn begins(now: Now, state: *mut TaskState, call: Call) -> Result<(), Miss> {
     // Mostly a task waits on what it waited on before.
     // SAFETY: a map value outlives the program's run; only this task's own calls write to it.
     let before = unsafe { if (*state).known_at == epoch { (*state).known } else { 0 } };
-    let (ep, known) = files::eventpoll_or(files::of_current(epfd)?, before)?;
+    let (mut ep, known) = files::eventpoll_or(files::of_current(epfd)?, before)?;
     if !known {
-        filter::adopt(ep, true)?;
+        ep = files::found_behind(epfd, ep, true)?;
     }
     // SAFETY: as above.
     unsafe {

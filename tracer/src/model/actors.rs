@@ -79,7 +79,10 @@ impl Model {
         let (tid, ts_ns) = (header.tid, header.ts_ns);
         let begun = self.watch.last.get(&tid).copied().unwrap_or(0);
         match event {
-            Event::Ctl(e) => self.acts_at(e.ep, tid, begun),
+            Event::Ctl(e) => {
+                let ep = self.called_on(e);
+                self.acts(ep, tid, begun);
+            }
             Event::Hooked(e) => self.acts_at(e.ep, tid, begun),
             Event::Scan(e) => self.acts_at(e.ep, tid, begun),
             Event::FileGone(e) => {

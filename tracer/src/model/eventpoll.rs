@@ -80,6 +80,14 @@ impl Eventpolls {
         Some(id)
     }
 
+    /// As [`Eventpolls::at`], for what begins no life where one has ended. A callback: items come by calls, and an eventpoll that ends is called
+    /// back until the last of them has left (`ep_clear_and_put`, fs/eventpoll.c, 5.10 to 7.3). The end of a call: it is told a while after the
+    /// kernel was done with the eventpoll, which another thread may have closed meanwhile.
+    pub(crate) fn unless_ended(&mut self, address: u64, limits: &Limits, exceeded: &mut Exceeded) -> Option<EpId> {
+        let ended = !self.live.contains_key(&address) && self.last.contains_key(&address);
+        if ended { None } else { self.at(address, limits, exceeded) }
+    }
+
     /// Ends the life at this address; names an older one that is no longer kept because of it.
     pub(crate) fn end(&mut self, address: u64, limits: &Limits, exceeded: &mut Exceeded) -> Option<EpId> {
         let id = self.live.remove(&address)?;

@@ -28,7 +28,7 @@ impl Model {
         let file = self.files.at(callback.file, &self.limits, &mut self.exceeded);
         let outcome = Outcome::of(callback);
         self.files.stats(file).outcomes.count(outcome);
-        let ep = self.eventpolls.at(callback.ep, &self.limits, &mut self.exceeded);
+        let ep = self.eventpolls.unless_ended(callback.ep, &self.limits, &mut self.exceeded);
         if let Some(item) = ep.and_then(|ep| self.item_of(callback, ep, file)) {
             self.callback_moves(item, callback, outcome);
         }

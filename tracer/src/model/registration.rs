@@ -15,7 +15,7 @@ impl Model {
         if let Some(task) = self.task_of(&ctl.header) {
             self.count(task, |counts| counts.ctl(ctl));
         }
-        let Some(ep) = self.eventpolls.at(ctl.ep, &self.limits, &mut self.exceeded) else {
+        let Some(ep) = self.called_on(ctl) else {
             return;
         };
         self.eventpolls.name(ep, ctl.header.tgid, ctl.epfd);
@@ -46,6 +46,16 @@ impl Model {
             (op::MOD, Some(item)) => self.modify(item, ctl),
             (op::MOD, None) => self.add_from_ctl(ep, file, ctl, Armed::Mod),
             _ => {}
+        }
+    }
+
+    /// The eventpoll of a call. One that failed may be all that is told of it; one that succeeded was on an eventpoll that has been told.
+    pub(super) fn called_on(&mut self, ctl: &Ctl) -> Option<EpId> {
+        let (limits, exceeded) = (&self.limits, &mut self.exceeded);
+        if ctl.ret < 0 {
+            self.eventpolls.at(ctl.ep, limits, exceeded)
+        } else {
+            self.eventpolls.unless_ended(ctl.ep, limits, exceeded)
         }
     }
 

@@ -39,7 +39,7 @@ impl Model {
             return;
         };
         self.count(id, |counts| counts.wait_exit(exit));
-        let ep = self.eventpolls.at(exit.ep, &self.limits, &mut self.exceeded);
+        let ep = self.eventpolls.unless_ended(exit.ep, &self.limits, &mut self.exceeded);
         if let Some(ep) = ep {
             self.eventpolls.name(ep, exit.header.tgid, exit.epfd);
         }

@@ -94,6 +94,12 @@ pub(crate) const ALL: &[Demo] = &[
         beside: &[],
         tracing: &["--io"],
     },
+    counts(
+        "replaced",
+        "Descriptors that stand for another file from one moment to the next, while they are used",
+        true,
+        &[],
+    ),
     counts("stays", "Every way to the ready list and from it", true, &[]),
     counts("many", "Very many items and eventpolls", false, &["--items", "10000", "--epolls", "1000"]),
     counts("cycle", "One write + epoll_wait + read, again and again", false, &["--iterations", "1000"]),

@@ -22,6 +22,7 @@ mod pages;
 mod path;
 mod recorded;
 mod registered;
+mod replaced;
 mod reuse;
 mod skipped;
 mod snapshot;
@@ -124,6 +125,7 @@ fn each() -> Vec<Case> {
     cases.extend(waits::cases());
     cases.extend(wakes::cases());
     cases.extend(reuse::cases());
+    cases.extend(replaced::cases());
     cases.extend(namespaces::cases());
     cases.extend(busy_poll::cases());
     cases.extend(stays::cases());

@@ -108,6 +108,28 @@ fn an_eventpoll_address_that_is_used_again_is_another_eventpoll() {
 }
 
 #[test]
+fn what_is_told_of_an_eventpoll_after_its_end_begins_no_other() {
+    let mut trace = Trace::new();
+    let item = Item::socket(1, LISTENER, LT);
+    trace.add(PID, item);
+    trace.enter(PID, item.ep);
+    trace.eventpoll_gone(item.ep);
+    trace.first(item);
+    trace.ctl(PID, 2, item, 0);
+    trace.leave(PID, item.ep, Ok(&[]));
+    let told = |trace: &Trace| {
+        let model = trace.model();
+        model.eventpolls().iter().map(|ep| (ep.items, ep.items_ever, ep.alive)).collect::<Vec<_>>()
+    };
+    assert_eq!(told(&trace), [(0, 1, false)]);
+    // That somebody calls it, or adds to it, does.
+    trace.ctl(PID, 1, item, -1);
+    trace.eventpoll_gone(item.ep);
+    trace.add(PID, item);
+    assert_eq!(told(&trace), [(0, 1, false), (0, 0, false), (1, 1, true)]);
+}
+
+#[test]
 fn a_file_address_that_is_used_again_is_another_source() {
     let mut trace = Trace::new();
     let item = Item::socket(1, LISTENER, LT);
