@@ -148,7 +148,8 @@ impl Model {
             let rank = self.next_rank();
             let (mut doubted, mut missing) = (false, None);
             self.items.change(id, |item| {
-                doubted = item.ending | item.adding.is_some() | std::mem::take(&mut item.doubt);
+                let undecided = item.stay.is_none() && item.pending.is_some();
+                doubted = item.ending | item.adding.is_some() | undecided | std::mem::take(&mut item.doubt);
                 if let Some(stay) = &mut item.stay {
                     stay.rank = rank;
                     if stay.tentative {

@@ -36,7 +36,7 @@ pub struct Item {
     pub(crate) stay: Option<Stay>,
     /// The place that the last scan gave it, should it have put the item back.
     pub(crate) requeue_rank: u64,
-    /// The task whose scan decides a tentative stay.
+    /// The task whose scan decides a tentative stay, or whether the item is still on the list because the scan did not come to it.
     pub(crate) pending: Option<TaskId>,
     /// Whether a walk found the item on the list (or not) while its stay was tentative, and when.
     pub(crate) observed: Option<(u64, bool)>,

@@ -347,6 +347,9 @@ fn moved(item: &mut Item, fate: &Fate) -> Moved {
         item.shown_ns = fate.at_ns;
         return if stay.tentative { Moved::Kept } else { Moved::NotReady(stay, Went::NotReady.if_not(stale)) };
     }
+    if !fate.reach_known {
+        item.pending = Some(fate.task);
+    }
     Moved::Reached(Taken { stay, data: item.data, events: item.events, mods: item.mods, stale })
 }
 

@@ -2,7 +2,8 @@
 
 use tracer_common::Hook;
 use tracer_common::events::{
-    Audited, AuditedItem, FileGone, audit_flags, audit_list, audit_moment, callback_flags, scan_flags,
+    Audited, AuditedItem, DELIVERED_UNKNOWN, FileGone, Raced, audit_flags, audit_list, audit_moment, callback_flags,
+    scan_flags,
 };
 
 use crate::event::Event;
@@ -241,6 +242,29 @@ fn what_a_scan_left_over_is_compared_at_its_end() {
         trace.leave(101, ep(1), Ok(&[first]));
     });
     assert_eq!(told(&differs), [("what a scan left over", vec![], vec![Some(4)])]);
+}
+
+#[test]
+fn what_a_scan_of_unknown_reach_took_is_left_out_until_its_wait_returns() {
+    let between = |ordered: bool| {
+        audited(|trace| {
+            let (first, second) = two(trace, ET);
+            trace.first(second);
+            if !ordered {
+                let header = trace.header(102);
+                trace.events.push(Event::Raced(Raced { header, ep: ep(1), epi: second.epi, callback_ts: 0 }));
+                trace.first(second);
+            }
+            trace.enter(101, ep(1));
+            trace.scan_leaving(101, ep(1), DELIVERED_UNKNOWN, scan_flags::IN_WAIT | scan_flags::LEFT_OVER, second.epi);
+            // The first was delivered, and a walk that finds it is wrong, if it was not called back meanwhile.
+            list(trace, &[first, second]);
+            trace.leave(101, ep(1), Ok(&[first]));
+        })
+    };
+    assert_eq!(told(&between(true)), [("the ready list", vec![Some(3)], vec![])]);
+    let unknown = between(false);
+    assert_eq!((unknown.differences, unknown.doubtful), (0, 2));
 }
 
 /// A scan during which the second item is called back, as the model is told if `told`, and that a walk sees end with `over` on the
