@@ -363,7 +363,10 @@ fn put_back(item: &mut Item, task: TaskId, taken: Option<Taken>, (rank, now): (u
         Some(stay) if stay.tentative && (item.pending == Some(task) || taken.is_none()) => {
             Some(Stay { tentative: false, ..stay })
         }
-        Some(stay) if stay.came == Came::Overflow && taken.is_some() => Some(Stay { came: Came::Requeue, ..stay }),
+        // And stays there: what came meanwhile is moved only from no list.
+        Some(stay) if stay.came == Came::Overflow && taken.is_some() => {
+            Some(Stay { came: Came::Requeue, rank: item.requeue_rank, ..stay })
+        }
         other => other,
     };
 }

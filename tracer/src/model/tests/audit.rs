@@ -333,6 +333,21 @@ fn a_callback_that_comes_between_the_telling_of_a_scans_end_and_the_end_is_of_th
     assert_eq!(told(&differs), [("the ready list", vec![Some(3)], vec![])]);
 }
 
+/// `ep_done_scan` moves only what is on no list.
+#[test]
+fn what_came_during_a_scan_that_put_it_back_stays_where_it_was_put() {
+    let audit = audited(|trace| {
+        let (first, second) = two(trace, LT);
+        trace.first(second);
+        trace.enter(101, ep(1));
+        trace.callback(second, callback_flags::SCANNING, 0);
+        trace.scan(101, ep(1), 2, scan_flags::REQUEUED | scan_flags::OVERFLOW);
+        trace.leave(101, ep(1), Ok(&[first, second]));
+        list(trace, &[first, second]);
+    });
+    assert_eq!((audit.comparisons, told(&audit)), (1, vec![]));
+}
+
 /// `ep_done_scan` puts what came meanwhile before what was put back.
 #[test]
 fn what_came_at_the_very_end_of_a_scan_comes_before_what_it_put_back() {
