@@ -112,11 +112,12 @@ impl Model {
         self.rank_behind(ep);
     }
 
-    /// Gives what was put back new places behind everything else: `ep_done_scan` puts what came meanwhile before it.
+    /// Gives what the last scan put back new places behind everything else: `ep_done_scan` puts what came meanwhile before it, and what the
+    /// scan left over before both.
     fn rank_behind(&mut self, ep: EpId) {
         let put_back = |id| {
             let stay = self.items.get(id)?.stay?;
-            (stay.came == Came::Requeue).then_some((stay.rank, id))
+            (stay.came == Came::Requeue && stay.carried == 0).then_some((stay.rank, id))
         };
         let mut behind: Vec<_> = self.items.waiting(ep, usize::MAX).into_iter().filter_map(put_back).collect();
         behind.sort_unstable();

@@ -348,6 +348,22 @@ fn what_came_during_a_scan_that_put_it_back_stays_where_it_was_put() {
     assert_eq!((audit.comparisons, told(&audit)), (1, vec![]));
 }
 
+/// What a scan left over comes before both.
+#[test]
+fn what_a_scan_left_over_stays_before_what_came_during_it() {
+    let audit = audited(|trace| {
+        let (first, second) = two(trace, LT);
+        trace.enter(101, ep(1));
+        trace.scan(101, ep(1), 1, scan_flags::REQUEUED);
+        trace.leave(101, ep(1), Ok(&[first]));
+        trace.first(second);
+        trace.scan_leaving(102, ep(1), DELIVERED_UNKNOWN, scan_flags::LEFT_OVER | scan_flags::OVERFLOW, first.epi);
+        trace.callback(second, callback_flags::SCANNING, 0);
+        list(trace, &[first, second]);
+    });
+    assert_eq!((audit.comparisons, told(&audit)), (1, vec![]));
+}
+
 /// `ep_done_scan` puts what came meanwhile before what was put back.
 #[test]
 fn what_came_at_the_very_end_of_a_scan_comes_before_what_it_put_back() {
