@@ -133,7 +133,7 @@ impl Calls {
             field.calls.fetch_add(1, Ordering::Relaxed);
             self.counted.wait_raw(epoll, &mut [libc::epoll_event { events: 0, u64: 0 }; 4], 0);
             field.calls.fetch_add(1, Ordering::Relaxed);
-            self.counted.ctl_raw(epoll, libc::EPOLL_CTL_MOD, keeper, Some((IN, data)));
+            self.counted.ctl_raw(epoll, libc::EPOLL_CTL_MOD, field.file, Some((IN, data)));
             field.calls.fetch_add(1, Ordering::Relaxed);
             self.delete(epoll, keeper);
             field.calls.fetch_add(1, Ordering::Relaxed);

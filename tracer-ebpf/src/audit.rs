@@ -13,14 +13,12 @@ use tracer_common::{Hook, MAX_WALKED, Miss};
 
 use crate::atomic::add_one;
 use crate::emit::{Now, count, emit};
+use crate::epitem::UNACTIVE;
 use crate::globals::{config, offset};
 use crate::kread;
 
 /// A power of two. Eventpolls that share a slot only make walks count less often.
 const SLOTS: u32 = 4096;
-/// Of `EP_UNACTIVE_PTR` (fs/eventpoll.c): no scan runs.
-const UNACTIVE: u64 = u64::MAX;
-
 /// How many changes of an eventpoll's lists have begun, and how many have ended.
 #[repr(C)]
 pub(crate) struct Changes {

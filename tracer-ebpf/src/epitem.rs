@@ -8,6 +8,9 @@ use tracer_common::{MAX_BYTES_OF_EPITEM, Miss, epitem_shape};
 use crate::globals::{config, offset};
 use crate::kread;
 
+/// `EP_UNACTIVE_PTR` (fs/eventpoll.c, 5.10 to 7.3). As `eventpoll.ovflist`: no scan runs. As `epitem.next`: the item is not on that list.
+pub(crate) const UNACTIVE: u64 = u64::MAX;
+
 const LONGS: usize = MAX_BYTES_OF_EPITEM / 8;
 const WORDS: usize = LONGS * 2;
 
@@ -18,7 +21,7 @@ pub(crate) struct Epitem {
     pub(crate) data: u64,
     /// Whether `rdllink` is on a list: it points to itself when it is on none.
     pub(crate) linked: bool,
-    /// `EP_UNACTIVE_PTR` (all ones) when the item is not on the overflow list.
+    /// [`UNACTIVE`] when the item is not on the overflow list.
     pub(crate) ovflist_next: u64,
     pub(crate) events: u32,
     pub(crate) fd: i32,

@@ -10,12 +10,10 @@ use tracer_common::{Hook, Miss};
 use crate::audit::{self, Snapshot};
 use crate::context::Audit;
 use crate::emit::{Now, emit_on, settle};
-use crate::epitem::{New, Room, alive};
+use crate::epitem::{New, Room, UNACTIVE, alive};
 use crate::globals::offset;
 use crate::{context, filter, kread};
 
-/// Of `EP_UNACTIVE_PTR` (fs/eventpoll.c): no scan runs, or the item is not on the overflow list.
-const UNACTIVE: u64 = u64::MAX;
 /// `WQ_FLAG_EXCLUSIVE` (include/linux/wait.h)
 const EXCLUSIVE: u32 = 1;
 

@@ -240,10 +240,9 @@ fn tell(ctx: *mut c_void, call: &mut Call, ret: i32, raced: u32) -> Result<(), M
     let now = Now::take();
     context::reset();
     call.ep = files::found_behind(call.epfd, call.ep, ret == 0)?;
-    let &mut Call { epfd, op, fd, ep, file, event, .. } = call;
     // After the time was taken: the item may have come to the ready list since, but not before.
-    let seen = ret == 0 && ep != 0 && file != 0;
-    let (epi, state) = if seen { state(call).unwrap_or((0, 0)) } else { (0, 0) };
+    let (epi, state) = if ret == 0 { left_behind(call).unwrap_or((0, 0)) } else { (0, 0) };
+    let &mut Call { epfd, op, fd, ep, file, event, .. } = call;
     stacks::tell(ctx, now);
     emit::<Ctl>(now, |record| {
         // SAFETY: `emit` gives a slot for one record.
@@ -263,6 +262,37 @@ fn tell(ctx: *mut c_void, call: &mut Call, ret: i32, raced: u32) -> Result<(), M
 
 /// The item that an ADD or a MOD left behind, and whether it is ready. After a DEL there is none, unless another task has added
 /// it again before this call ended.
+///
+/// If it is not so with the files that the descriptors stood for when the call began, but with those they stand for now, the kernel found these.
+#[inline(always)]
+fn left_behind(call: &mut Call) -> Result<(u64, u32), Miss> {
+    let (ep, file) = (call.ep, call.file);
+    let mut first = (0, 0);
+    for second in [false, true] {
+        if call.ep != 0 && call.file != 0 {
+            let found = state(call)?;
+            if (found.0 == 0) == (call.op == DEL) {
+                return Ok(found);
+            }
+            if !second {
+                first = found;
+            }
+        }
+        if second {
+            break;
+        }
+        call.ep = files::eventpoll(files::of_current(call.epfd)?)?.0;
+        call.file = files::of_current(call.fd)?;
+        if call.ep == ep && call.file == file {
+            break;
+        }
+    }
+    call.ep = ep;
+    call.file = file;
+    Ok(first)
+}
+
+/// The item of a call's eventpoll, file and descriptor, and what is known of it.
 #[inline(always)]
 fn state(call: &Call) -> Result<(u64, u32), Miss> {
     let (epi, Some(item)) = find(call.ep, call.file, call.fd)? else { return Ok((0, 0)) };

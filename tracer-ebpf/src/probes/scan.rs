@@ -12,6 +12,7 @@ use tracer_common::{Hook, Miss};
 
 use crate::audit::Snapshot;
 use crate::emit::{Now, count, current_tid, emit, settle};
+use crate::epitem::UNACTIVE;
 use crate::globals::{config, offset};
 use crate::rescue::{Point, with_twins};
 use crate::tasks::{IN_WAIT, TaskState};
@@ -260,8 +261,8 @@ fn body<const TYPED: bool>(ep: u64, delivered: i32, list: u64) -> Result<(), Mis
     Ok(())
 }
 
-/// Whether the current task waits on this eventpoll, and does not poll it inside a wait on another. A wait whose eventpoll has ended, or that had
-/// none, is on the first one that it scans: its descriptor had stood for something else when its probe looked.
+/// Whether the current task waits on this eventpoll, and does not poll it inside a wait on another: that is done during a scan of the other.
+/// Else its descriptor stood for the other when the probe of the wait looked, and for this one when the kernel did.
 #[inline(always)]
 fn in_wait(ep: u64) -> bool {
     let Some(state) = tasks::get(current_tid()) else { return false };
@@ -270,12 +271,18 @@ fn in_wait(ep: u64) -> bool {
     if flags & IN_WAIT == 0 || waits_on == ep {
         return flags & IN_WAIT != 0;
     }
-    if waits_on != 0 && filter::known(waits_on) {
+    if waits_on != 0 && filter::known(waits_on) && scanned(waits_on) {
         return false;
     }
     // SAFETY: as in `unended`.
     unsafe { (*state).ep = ep };
     true
+}
+
+/// Whether a scan of this eventpoll runs.
+#[inline(always)]
+fn scanned(ep: u64) -> bool {
+    kread::kernel::<u64>(ep + offset!(ep_ovflist) as u64).is_ok_and(|ovflist| ovflist != UNACTIVE)
 }
 
 /// The changes of the eventpoll's lists so far, for the audit.

@@ -8,11 +8,10 @@ use tracer_common::snapshot::{
 
 use super::State;
 use crate::emit::{Now, tell};
+use crate::epitem::UNACTIVE;
 use crate::globals::offset;
 use crate::kread;
 
-/// Of `EP_UNACTIVE_PTR` (fs/eventpoll.c): no scan runs.
-const UNACTIVE: u64 = u64::MAX;
 /// `WQ_FLAG_EXCLUSIVE` (include/linux/wait.h, 5.10 to 7.3).
 const WQ_FLAG_EXCLUSIVE: u32 = 1;
 /// Items that may come to the ready list while the last of the tree is told.
