@@ -260,6 +260,9 @@ fn tell(ctx: *mut c_void, call: &mut Call, ret: i32, raced: u32) -> Result<(), M
     })
 }
 
+/// Of an ADD or a MOD: its item is there, as it was given.
+const LEFT: u32 = ctl_flags::FOUND | ctl_flags::SUPERSEDED;
+
 /// The item that an ADD or a MOD left behind, and whether it is ready. After a DEL there is none, unless another task has added
 /// it again before this call ended.
 ///
@@ -271,7 +274,8 @@ fn left_behind(call: &mut Call) -> Result<(u64, u32), Miss> {
     for second in [false, true] {
         if call.ep != 0 && call.file != 0 {
             let found = state(call)?;
-            if (found.0 == 0) == (call.op == DEL) {
+            let done = if call.op == DEL { found.0 == 0 } else { found.1 & LEFT == ctl_flags::FOUND };
+            if done {
                 return Ok(found);
             }
             if !second {
