@@ -16,7 +16,9 @@ use crate::globals::config;
 use crate::rescue::{self, Point, with_twins};
 use crate::{audit, context, files, filter, kread, stacks, sys_exit, tasks};
 
-/// `EPOLL_CTL_DEL` (uapi/linux/eventpoll.h): the event is not used.
+/// `EPOLL_CTL_ADD` (uapi/linux/eventpoll.h)
+const ADD: i32 = 1;
+/// `EPOLL_CTL_DEL`: the event is not used.
 const DEL: i32 = 2;
 /// Bits that the kernel adds to a mask or takes away: `EPOLLERR`, `EPOLLHUP`, `EPOLLWAKEUP` (`do_epoll_ctl`, fs/eventpoll.c).
 const ADDED: u32 = 0x18 | 1 << 29;
@@ -267,6 +269,7 @@ const LEFT: u32 = ctl_flags::FOUND | ctl_flags::SUPERSEDED;
 /// it again before this call ended.
 ///
 /// If it is not so with the files that the descriptors stood for when the call began, but with those they stand for now, the kernel found these.
+/// Of an ADD [`stands_for`] has said it.
 #[inline(always)]
 fn left_behind(call: &mut Call) -> Result<(u64, u32), Miss> {
     let (ep, file) = (call.ep, call.file);
@@ -282,7 +285,7 @@ fn left_behind(call: &mut Call) -> Result<(u64, u32), Miss> {
                 first = found;
             }
         }
-        if second {
+        if second || call.op == ADD {
             break;
         }
         call.ep = files::eventpoll(files::of_current(call.epfd)?)?.0;

@@ -9,6 +9,9 @@ use super::item::{Item, Sighting, kept_mask};
 use super::journal::Registered;
 use super::ready::{Armed, Came, Stay, Went};
 
+/// Items of an eventpoll that are looked at when one of them was deleted, and not by its file.
+const MAX_LOOKED_AT: usize = 4_096;
+
 impl Model {
     pub(super) fn on_ctl(&mut self, ctl: &Ctl) {
         self.totals.ctl(ctl);
@@ -45,6 +48,7 @@ impl Model {
             (op::ADD, None) => self.add_from_ctl(ep, file, ctl, Armed::Add),
             (op::MOD, Some(item)) => self.modify(item, ctl),
             (op::MOD, None) => self.add_from_ctl(ep, file, ctl, Armed::Mod),
+            (op::DEL, None) if epi_of(ctl) == 0 => self.delete_other(ep, ctl),
             _ => {}
         }
     }
@@ -56,6 +60,22 @@ impl Model {
             self.eventpolls.at(ctl.ep, limits, exceeded)
         } else {
             self.eventpolls.unless_ended(ctl.ep, limits, exceeded)
+        }
+    }
+
+    /// A DEL succeeded, and there was no such item: when the kernel looked, the descriptor stood for another file than when the call began. It was
+    /// the item of that descriptor, if there is one alone.
+    fn delete_other(&mut self, ep: EpId, ctl: &Ctl) {
+        let of_fd = |id: &ItemId| self.items.get(*id).is_some_and(|item| item.fd == ctl.fd);
+        let found: Vec<ItemId> = self.items.first_of_ep(ep, MAX_LOOKED_AT).filter(of_fd).collect();
+        if let [item] = found[..]
+            && self.losses.events() == 0
+        {
+            self.remove_item(item, Went::Deleted);
+            return;
+        }
+        for item in found {
+            self.items.change(item, |item| item.doubt = true);
         }
     }
 

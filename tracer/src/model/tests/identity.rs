@@ -1,9 +1,10 @@
 //! Addresses, tids and descriptors that are used again.
 
+use tracer_common::Hook;
 use tracer_common::events::ctl_flags;
 
 use crate::event::Event;
-use crate::model::testing::{ET, Item, LISTENER, LT, PID, Trace, ep};
+use crate::model::testing::{ET, Item, LISTENER, LT, PID, RING_FULL, Trace, ep};
 
 /// A call that ended well and found this item.
 fn finds(trace: &mut Trace, tid: u32, op: i32, item: Item, flags: u32) {
@@ -105,6 +106,33 @@ fn an_eventpoll_address_that_is_used_again_is_another_eventpoll() {
     let model = trace.model();
     let lives: Vec<_> = model.eventpolls().iter().map(|ep| (ep.generation, ep.alive, ep.items)).collect();
     assert_eq!(lives, [(1, false, 0), (2, true, 1)]);
+}
+
+#[test]
+fn a_del_by_a_file_without_an_item_is_of_the_one_item_with_its_descriptor() {
+    let left = |also: Option<Item>, lost: bool| {
+        let mut trace = Trace::new();
+        let item = Item::socket(1, LISTENER, LT);
+        trace.add(PID, item);
+        also.into_iter().for_each(|other| trace.add(PID, other));
+        if lost {
+            trace.lost(Hook::Ctl, RING_FULL, 1);
+        }
+        trace.ctl(PID, 2, Item { file: item.file + 0x1000, ..item }, 0);
+        let model = trace.model();
+        let mut items: Vec<_> = model.items().iter().map(|item| (item.epi, item.doubt)).collect();
+        items.sort_unstable();
+        items
+    };
+    let item = Item::socket(1, LISTENER, LT);
+    let other = Item { fd: item.fd + 1, epi: 0x2_0000, data: 2, ..item };
+    assert_eq!(left(None, false), []);
+    assert_eq!(left(Some(other), false), [(other.epi, false)]);
+    assert_eq!(left(None, true), [(item.epi, true)]);
+    let same = Item { fd: item.fd, file: item.file + 0x2000, ..other };
+    let mut both = [(item.epi, true), (same.epi, true)];
+    both.sort_unstable();
+    assert_eq!(left(Some(same), false), both);
 }
 
 #[test]
