@@ -71,10 +71,10 @@ pub(crate) fn run(options: &Options) -> Result<String> {
             user.use_until_over(&field);
             user.counts()
         });
-        let mut replacer = Calls::default();
-        let replaced = replacer.replace(&field, &files, options.epolls);
+        let mut mine = Calls::default();
+        let done = mine.replace(&field, &files, options.epolls);
         field.over.store(true, Ordering::Relaxed);
-        (replaced.map(|()| replacer.counts()), user.join())
+        (done.map(|()| mine.counts()), user.join())
     });
     let (replaced, used) = (replaced?, used.map_err(|_| anyhow!("a thread panicked"))?);
     let outcome = Outcome {
