@@ -114,7 +114,9 @@ fn a_del_by_a_file_without_an_item_is_of_the_one_item_with_its_descriptor() {
         let mut trace = Trace::new();
         let item = Item::socket(1, LISTENER, LT);
         trace.add(PID, item);
-        also.into_iter().for_each(|other| trace.add(PID, other));
+        if let Some(other) = also {
+            trace.add(PID, other);
+        }
         if lost {
             trace.lost(Hook::Ctl, RING_FULL, 1);
         }
