@@ -98,12 +98,12 @@ fn walked(report: &Value, churn: Churn) -> Result<()> {
 
 /// With one thread nothing may differ, and neither where one task alone acts on the eventpoll: the report calls that a mistake. With
 /// several a change on another CPU can slip in between what a probe reads and what the kernel does, without either being seen to
-/// overlap: at most one comparison in two thousand.
+/// overlap: at most one comparison in ten thousand.
 fn differs_little(report: &Value, churn: Churn) -> Result<()> {
     let (comparisons, differences) = (number(report, "comparisons")?, number(report, "differences")?);
     let alone = differences.saturating_sub(number(report, "contended")?);
     let races = churn.threads > 1;
-    let few = differences.saturating_mul(2_000) <= comparisons && alone == 0;
+    let few = differences.saturating_mul(10_000) <= comparisons && alone == 0;
     let first = report["audit"].get("first").map_or_else(String::new, Value::to_string);
     ensure!(
         differences == 0 || (races && few),
@@ -126,9 +126,9 @@ mod tests {
         };
         assert!(exact(1, 0, 0));
         assert!(!exact(1, 1, 1));
-        assert!(exact(4, 15, 15));
-        assert!(!exact(4, 16, 16));
-        assert!(!exact(4, 15, 14));
+        assert!(exact(4, 3, 3));
+        assert!(!exact(4, 4, 4));
+        assert!(!exact(4, 3, 2));
     }
 
     #[test]
