@@ -262,9 +262,6 @@ fn tell(ctx: *mut c_void, call: &mut Call, ret: i32, raced: u32) -> Result<(), M
     })
 }
 
-/// Of an ADD or a MOD: its item is there, as it was given.
-const LEFT: u32 = ctl_flags::FOUND | ctl_flags::SUPERSEDED;
-
 /// The item that an ADD or a MOD left behind, and whether it is ready. After a DEL there is none, unless another task has added
 /// it again before this call ended.
 ///
@@ -272,36 +269,35 @@ const LEFT: u32 = ctl_flags::FOUND | ctl_flags::SUPERSEDED;
 /// Of an ADD [`stands_for`] has said it.
 #[inline(always)]
 fn left_behind(call: &mut Call) -> Result<(u64, u32), Miss> {
-    let (ep, file) = (call.ep, call.file);
-    let mut first = (0, 0);
-    for second in [false, true] {
-        if call.ep != 0 && call.file != 0 {
-            let found = state(call)?;
-            let done = if call.op == DEL { found.0 == 0 } else { found.1 & LEFT == ctl_flags::FOUND };
-            if done {
-                return Ok(found);
-            }
-            if !second {
-                first = found;
-            }
-        }
-        if second || call.op == ADD {
-            break;
-        }
-        call.ep = files::eventpoll(files::of_current(call.epfd)?)?.0;
-        call.file = files::of_current(call.fd)?;
-        if call.ep == ep && call.file == file {
-            break;
+    let first = state(call)?;
+    if call.op == ADD || as_asked(call, first) {
+        return Ok(first);
+    }
+    let (ep, _) = files::eventpoll(files::of_current(call.epfd)?)?;
+    let now = Call { ep, file: files::of_current(call.fd)?, ..*call };
+    if now.ep != call.ep || now.file != call.file {
+        let found = state(&now)?;
+        if as_asked(&now, found) {
+            *call = now;
+            return Ok(found);
         }
     }
-    call.ep = ep;
-    call.file = file;
     Ok(first)
+}
+
+/// Whether a MOD or a DEL that succeeded can have left this behind.
+#[inline(always)]
+const fn as_asked(call: &Call, (epi, flags): (u64, u32)) -> bool {
+    let given = flags & (ctl_flags::FOUND | ctl_flags::SUPERSEDED) == ctl_flags::FOUND;
+    call.ep != 0 && call.file != 0 && if call.op == DEL { epi == 0 } else { given }
 }
 
 /// The item of a call's eventpoll, file and descriptor, and what is known of it.
 #[inline(always)]
 fn state(call: &Call) -> Result<(u64, u32), Miss> {
+    if call.ep == 0 || call.file == 0 {
+        return Ok((0, 0));
+    }
     let (epi, Some(item)) = find(call.ep, call.file, call.fd)? else { return Ok((0, 0)) };
     let mut flags = ctl_flags::FOUND;
     if item.linked {
