@@ -1,6 +1,7 @@
 //! Eventpolls by address and generation.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 
 use super::actors::Actors;
 use super::by_id::ById;
@@ -31,6 +32,8 @@ pub struct Eventpoll {
     pub(crate) disorder: bool,
     /// It has items on the overflow list.
     pub(crate) overflow: bool,
+    /// Free ranks before what the last scan put back, and behind what is known to have come during it.
+    pub(crate) between: Range<u64>,
     /// Who acted on it, in a trace with walks.
     pub(super) actors: Actors,
 }
@@ -74,6 +77,7 @@ impl Eventpolls {
             alive: true,
             disorder: false,
             overflow: false,
+            between: 0..0,
             actors: Actors::None,
         };
         self.all.insert(id, eventpoll);

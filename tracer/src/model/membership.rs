@@ -98,7 +98,7 @@ impl Model {
         }
         merged.sort_unstable_by_key(|(overflow, id, _)| (overflow.rank, *id));
         for (overflow, id, doubt) in merged {
-            let overflow = Overflow { rank: self.next_rank(), ..overflow };
+            let overflow = self.place(ep, overflow);
             if doubt && let Some(ep) = self.eventpolls.get_mut(ep) {
                 ep.disorder = true;
             }
@@ -109,21 +109,14 @@ impl Model {
                 item.stay.get_or_insert(Stay::overflowed(overflow, overflow.called_ns)).tentative = false;
             });
         }
-        self.rank_behind(ep);
     }
 
-    /// Gives what the last scan put back new places behind everything else: `ep_done_scan` puts what came meanwhile before it, and what the
-    /// scan left over before both.
-    fn rank_behind(&mut self, ep: EpId) {
-        let put_back = |id| {
-            let stay = self.items.get(id)?.stay?;
-            (stay.came == Came::Requeue && stay.carried == 0).then_some((stay.rank, id))
-        };
-        let mut behind: Vec<_> = self.items.waiting(ep, usize::MAX).into_iter().filter_map(put_back).collect();
-        behind.sort_unstable();
-        for (_, id) in behind {
-            let rank = self.next_rank();
-            self.items.change(id, |item| item.stay = item.stay.map(|stay| Stay { rank, ..stay }));
+    /// `ep_done_scan` puts what came meanwhile before what the scan put back, also what was told after it.
+    fn place(&mut self, ep: EpId, overflow: Overflow) -> Overflow {
+        let between = self.eventpolls.get_mut(ep).map(|ep| &mut ep.between);
+        match between.filter(|between| overflow.rank >= between.end).and_then(Iterator::next) {
+            Some(rank) => Overflow { rank, ..overflow },
+            None => overflow,
         }
     }
 

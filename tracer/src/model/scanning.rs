@@ -16,6 +16,9 @@ use super::task::Task;
 /// The most items with the same data that are told apart.
 const MAX_SAME_DATA: usize = 16;
 
+/// Ranks that are kept free for what came during a scan and is told after it.
+const RANKS_BETWEEN: u64 = 1 << 16;
+
 /// What a scan is known to have done with the items it took.
 #[derive(Debug, Clone, Copy)]
 #[expect(clippy::struct_excessive_bools, reason = "what is known of one scan, each by itself")]
@@ -158,6 +161,11 @@ impl Model {
         for (overflow, id) in &overflow {
             let rank = self.next_rank();
             self.items.change(*id, |item| item.overflow = Some(Overflow { rank, ..*overflow }));
+        }
+        let between = self.ranks.saturating_add(1)..self.ranks.saturating_add(RANKS_BETWEEN);
+        self.ranks = between.end;
+        if let Some(ep) = self.eventpolls.get_mut(ep) {
+            ep.between = between;
         }
         let (lost_ns, mut stale) = (self.losses.lists_ns, false);
         let stays = |item: &Item| {

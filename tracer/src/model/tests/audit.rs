@@ -3,7 +3,7 @@
 use tracer_common::Hook;
 use tracer_common::events::{
     Audited, AuditedItem, DELIVERED_UNKNOWN, FileGone, Raced, audit_flags, audit_list, audit_moment, callback_flags,
-    scan_flags,
+    ctl_flags, scan_flags,
 };
 
 use crate::event::Event;
@@ -344,6 +344,28 @@ fn what_came_during_a_scan_that_put_it_back_stays_where_it_was_put() {
         trace.scan(101, ep(1), 2, scan_flags::REQUEUED | scan_flags::OVERFLOW);
         trace.leave(101, ep(1), Ok(&[first, second]));
         list(trace, &[first, second]);
+    });
+    assert_eq!((audit.comparisons, told(&audit)), (1, vec![]));
+}
+
+/// It has been there since the scan's end, however late that shows.
+#[test]
+fn what_was_added_since_a_scan_comes_behind_what_that_scan_put_back() {
+    let audit = audited(|trace| {
+        let (first, second) = two(trace, LT);
+        let edge = Item { events: ET, ..second };
+        trace.ctl(PID, 3, edge, 0);
+        trace.enter(101, ep(1));
+        trace.scan(101, ep(1), 1, scan_flags::REQUEUED | scan_flags::OVERFLOW);
+        trace.callback(edge, callback_flags::SCANNING, 0);
+        trace.leave(101, ep(1), Ok(&[first]));
+        let third = Item { fd: 5, epi: 0x3_0000, file: first.file + 0x1000, ..first };
+        trace.add(PID, third);
+        if let Some(Event::Ctl(ctl)) = trace.events.last_mut() {
+            ctl.epi = third.epi;
+            ctl.flags |= ctl_flags::FOUND | ctl_flags::LINKED;
+        }
+        list(trace, &[edge, first, third]);
     });
     assert_eq!((audit.comparisons, told(&audit)), (1, vec![]));
 }
