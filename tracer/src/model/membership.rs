@@ -106,7 +106,9 @@ impl Model {
                 item.overflow = None;
                 item.doubt |= doubt;
                 item.shown_ns = item.shown_ns.max(overflow.called_ns);
-                item.stay.get_or_insert(Stay::overflowed(overflow, overflow.called_ns)).tentative = false;
+                // That the scan put it back is not known yet: if it did, it is there.
+                let stay = item.stay.filter(|stay| !stay.tentative);
+                item.stay = stay.or_else(|| Some(Stay::overflowed(overflow, overflow.called_ns)));
             });
         }
     }
@@ -122,6 +124,12 @@ impl Model {
 
     /// The end of an ADD or a MOD shows whether the item is ready: no callback says so (`ep_insert`, `ep_modify`, fs/eventpoll.c).
     pub(super) fn ctl_shows(&mut self, id: ItemId, ctl: &Ctl, armed: Armed) {
+        if let Some(ep) = self.items.get(id).map(|item| item.ep)
+            && ctl.flags & ctl_flags::RACED == 0
+        {
+            // The call had the mutex that scans hold: the last one was over.
+            self.merge_overflow(ep);
+        }
         let next = self.next_rank();
         let Some(item) = self.items.get(id) else { return };
         let rank = item.adding_rank.unwrap_or(next);

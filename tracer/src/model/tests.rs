@@ -5,6 +5,7 @@ mod bounds;
 mod fanout;
 mod hostile;
 mod identity;
+mod kernel;
 mod late;
 mod latency;
 mod membership;
