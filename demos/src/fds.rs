@@ -17,6 +17,13 @@ pub(crate) fn eventfd(value: u32) -> Result<OwnedFd> {
     unsafe { own(libc::eventfd(value, libc::EFD_NONBLOCK | libc::EFD_CLOEXEC), "eventfd") }
 }
 
+/// Lets this number stand for this file from now on, and for no other.
+pub(crate) fn give(number: RawFd, file: &OwnedFd) -> Result<()> {
+    // SAFETY: a call without pointers; the caller answers for what the number stood for.
+    let answer = unsafe { libc::dup3(file.as_raw_fd(), number, libc::O_CLOEXEC) };
+    Errno::result(answer).map(drop).context("dup3")
+}
+
 /// Adds one to an eventfd.
 pub(crate) fn raise(eventfd: &OwnedFd) -> Result<()> {
     nix::unistd::write(eventfd, &1_u64.to_ne_bytes()).context("write to an eventfd")?;

@@ -9,11 +9,10 @@ use std::thread;
 
 use anyhow::{Context as _, Result, anyhow};
 use clap::Args;
-use nix::errno::Errno;
 use serde::Serialize;
 
 use crate::counted::Counted;
-use crate::fds::{epoll, eventfd};
+use crate::fds::{epoll, eventfd, give};
 use crate::truth::{Counts, Truth};
 
 const IN: u32 = libc::EPOLLIN.cast_unsigned();
@@ -161,13 +160,6 @@ impl Calls {
         }
         Ok(())
     }
-}
-
-/// Lets the descriptor stand for this file from now on.
-fn give(number: RawFd, file: &OwnedFd) -> Result<()> {
-    // SAFETY: a call without pointers; the number is ours.
-    let answer = unsafe { libc::dup3(file.as_raw_fd(), number, libc::O_CLOEXEC) };
-    Errno::result(answer).map(drop).context("dup3")
 }
 
 /// Until the other thread has made some more calls.

@@ -11,7 +11,7 @@ use nix::errno::Errno;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::fds::{epoll, eventfd};
+use crate::fds::{epoll, eventfd, give};
 use crate::many::room_for;
 use crate::story::Story;
 use crate::story::act::Act;
@@ -79,11 +79,9 @@ fn at(number: RawFd, file: OwnedFd) -> Result<OwnedFd> {
     // SAFETY: a call without pointers.
     let free = unsafe { libc::fcntl(number, libc::F_GETFD) } < 0;
     ensure!(free, "descriptor {number} is in use: choose others with --fd");
-    // SAFETY: as above; nothing else knows of the new number.
-    let fd = unsafe { libc::dup3(file.as_raw_fd(), number, libc::O_CLOEXEC) };
-    Errno::result(fd).context("dup3")?;
-    // SAFETY: the number is new, and ours.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+    give(number, &file)?;
+    // SAFETY: the number is new, and ours: nothing else knows of it.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
 /// The items as the kernel lists them, in the order of its tree.
