@@ -19,6 +19,7 @@ use crate::kread;
 
 /// A power of two. Eventpolls that share a slot only make walks count less often.
 const SLOTS: u32 = 4096;
+
 /// How many changes of an eventpoll's lists have begun, and how many have ended.
 #[repr(C)]
 pub(crate) struct Changes {

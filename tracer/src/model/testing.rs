@@ -5,7 +5,7 @@ mod waits;
 
 use tracer_common::events::{
     Accept, Callback, Ctl, EventpollGone, FileGone, FileInfo, Fork, Hooked, Io, Returned, Scan, TaskExit, TaskName,
-    WaitEnter, WaitExit, Wake, WakeCause, callback_flags, io_call, io_flags, scan_flags,
+    WaitEnter, WaitExit, Wake, WakeCause, callback_flags, ctl_flags, io_call, io_flags, scan_flags,
 };
 use tracer_common::{COMM_LEN, Header, Hook, Miss};
 
@@ -124,6 +124,15 @@ impl Trace {
             epi: 0,
             flags: u32::from(op != 2),
         }));
+    }
+
+    /// A call that ended well and found this item.
+    pub(crate) fn finds(&mut self, tid: u32, op: i32, item: Item, flags: u32) {
+        self.ctl(tid, op, item, 0);
+        if let Some(Event::Ctl(ctl)) = self.events.last_mut() {
+            ctl.epi = item.epi;
+            ctl.flags |= ctl_flags::FOUND | flags;
+        }
     }
 
     /// A successful ADD with its hook.

@@ -26,7 +26,7 @@ fn walk(trace: &mut Trace, tid: u32, moment: u32, flags: u32, ready: &[Item], le
 }
 
 /// A walk when nothing was under way.
-fn list(trace: &mut Trace, ready: &[Item]) {
+pub(super) fn list(trace: &mut Trace, ready: &[Item]) {
     walk(trace, PID, audit_moment::CTL, VALID, ready, &[]);
 }
 
@@ -360,11 +360,8 @@ fn what_was_added_since_a_scan_comes_behind_what_that_scan_put_back() {
         trace.callback(edge, callback_flags::SCANNING, 0);
         trace.leave(101, ep(1), Ok(&[first]));
         let third = Item { fd: 5, epi: 0x3_0000, file: first.file + 0x1000, ..first };
-        trace.add(PID, third);
-        if let Some(Event::Ctl(ctl)) = trace.events.last_mut() {
-            ctl.epi = third.epi;
-            ctl.flags |= ctl_flags::FOUND | ctl_flags::LINKED;
-        }
+        trace.hooked(PID, third);
+        trace.finds(PID, 1, third, ctl_flags::LINKED);
         list(trace, &[edge, first, third]);
     });
     assert_eq!((audit.comparisons, told(&audit)), (1, vec![]));

@@ -6,15 +6,6 @@ use tracer_common::events::ctl_flags;
 use crate::event::Event;
 use crate::model::testing::{ET, Item, LISTENER, LT, PID, RING_FULL, Trace, ep};
 
-/// A call that ended well and found this item.
-fn finds(trace: &mut Trace, tid: u32, op: i32, item: Item, flags: u32) {
-    trace.ctl(tid, op, item, 0);
-    if let Some(Event::Ctl(ctl)) = trace.events.last_mut() {
-        ctl.epi = item.epi;
-        ctl.flags |= ctl_flags::FOUND | flags;
-    }
-}
-
 #[test]
 fn a_del_that_is_told_after_the_next_add_leaves_what_was_added() {
     let mut trace = Trace::new();
@@ -22,8 +13,8 @@ fn a_del_that_is_told_after_the_next_add_leaves_what_was_added() {
     let new = Item { epi: 0x2_0000, ..old };
     trace.add(PID, old);
     trace.hooked(101, new);
-    finds(&mut trace, 101, 1, new, 0);
-    finds(&mut trace, PID, 2, new, 0);
+    trace.finds(101, 1, new, 0);
+    trace.finds(PID, 2, new, 0);
     let model = trace.model();
     assert_eq!(model.items().iter().map(|item| item.epi).collect::<Vec<_>>(), [new.epi]);
 }
@@ -36,8 +27,8 @@ fn an_add_that_is_told_while_another_task_adds_the_same_again_leaves_that_one_al
     trace.hooked(PID, old);
     trace.ctl(102, 2, old, 0);
     trace.hooked(101, new);
-    finds(&mut trace, PID, 1, new, 0);
-    finds(&mut trace, 101, 1, new, ctl_flags::LINKED);
+    trace.finds(PID, 1, new, 0);
+    trace.finds(101, 1, new, ctl_flags::LINKED);
     let model = trace.model();
     let items: Vec<_> = model.items().iter().map(|item| (item.epi, item.adding)).collect();
     assert_eq!(items, [(new.epi, None)]);
@@ -50,7 +41,7 @@ fn a_mask_that_another_mod_has_replaced_is_not_the_items() {
     let item = Item::socket(1, LISTENER, LT);
     trace.add(PID, item);
     trace.ctl(101, 3, Item { events: ET, ..item }, 0);
-    finds(&mut trace, PID, 3, item, ctl_flags::SUPERSEDED);
+    trace.finds(PID, 3, item, ctl_flags::SUPERSEDED);
     let model = trace.model();
     assert_eq!(model.items().iter().map(|item| (item.events, item.mods)).collect::<Vec<_>>(), [(ET, 2)]);
 }

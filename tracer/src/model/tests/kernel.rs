@@ -8,12 +8,9 @@
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::Config;
-use tracer_common::Header;
-use tracer_common::events::{
-    Audited, AuditedItem, DELIVERED_UNKNOWN, audit_flags, audit_list, audit_moment, callback_flags, ctl_flags,
-    scan_flags,
-};
+use tracer_common::events::{DELIVERED_UNKNOWN, callback_flags, ctl_flags, scan_flags};
 
+use super::audit::list;
 use crate::event::Event;
 use crate::model::testing::{ET, Item, LT, PID, Trace, ep};
 
@@ -100,11 +97,7 @@ impl<'a> Kernel<'a> {
         if op == 1 {
             self.trace.hooked(PID, asked);
         }
-        self.trace.ctl(PID, op, asked, 0);
-        if let Some(Event::Ctl(ctl)) = self.trace.events.last_mut() {
-            ctl.epi = asked.epi;
-            ctl.flags |= ctl_flags::FOUND | linked;
-        }
+        self.trace.finds(PID, op, asked, linked);
     }
 
     /// `ep_send_events`, or `__ep_eventpoll_poll` without room for events: what was delivered.
@@ -176,15 +169,8 @@ impl<'a> Kernel<'a> {
     }
 
     fn walk(&mut self) {
-        let header: Header = self.trace.header(PID);
-        let list = audit_list::READY;
-        for (index, item) in (0..).zip(&self.list) {
-            let epi = self.items[*item].epi;
-            self.trace.events.push(Event::AuditedItem(AuditedItem { header, ep: ep(1), epi, list, index }));
-        }
-        let (moment, flags) = (audit_moment::CTL, audit_flags::VALID);
-        let count = u32::try_from(self.list.len()).unwrap();
-        self.trace.events.push(Event::Audited(Audited { header, ep: ep(1), moment, flags, count, pad: 0 }));
+        let listed: Vec<Item> = self.list.iter().map(|item| self.items[*item]).collect();
+        list(&mut self.trace, &listed);
     }
 
     fn run(mut self) -> Trace {
